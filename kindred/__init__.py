@@ -1,0 +1,3 @@
+"""Kindred: retrieval for marketplaces."""
+
+__version__ = "0.1.0"

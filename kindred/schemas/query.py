@@ -1,0 +1,236 @@
+"""What callers ask, and what they get."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from kindred.schemas.base import Country, Id, Latitude, Longitude, Micros, Minor, Record
+from kindred.schemas.event import Action, Platform, Role
+from kindred.schemas.item import Campaign, Condition, Format, Item, Status, Word
+
+Point = tuple[Latitude, Longitude]
+"""(latitude, longitude) in WGS84 degrees."""
+
+
+class GeoRadius(Record, tag="radius", tag_field="kind"):
+    """Everything within `radius_m` metres of a point."""
+
+    lat: Latitude
+    lon: Longitude
+    radius_m: Annotated[float, Meta(gt=0, le=20_037_509)]
+
+
+class GeoBox(Record, tag="box", tag_field="kind"):
+    """A box of latitudes and longitudes; `west` > `east` crosses the antimeridian."""
+
+    north: Latitude
+    south: Latitude
+    west: Longitude
+    east: Longitude
+
+    def __post_init__(self) -> None:
+        if self.south > self.north:
+            raise ValueError("`south` must not exceed `north`")
+
+
+class GeoPolygon(Record, tag="polygon", tag_field="kind"):
+    """A simple polygon, not closed, edges straight in degrees."""
+
+    points: Annotated[tuple[Point, ...], Meta(min_length=3, max_length=256)]
+
+
+Geo = GeoRadius | GeoBox | GeoPolygon
+Some = Meta(min_length=1, max_length=256)
+
+
+class Filters(Record):
+    """Conditions that all hold. Several values of one condition mean any of them."""
+
+    categories: Annotated[tuple[tuple[Word, ...], ...], Some] | None = None
+    """Category paths or prefixes of them, root first."""
+    not_categories: Annotated[tuple[tuple[Word, ...], ...], Some] | None = None
+    brands: Annotated[tuple[Word, ...], Some] | None = None
+    price_min_minor: Minor | None = None
+    price_max_minor: Minor | None = None
+    formats: Annotated[tuple[Format, ...], Some] | None = None
+    conditions: Annotated[tuple[Condition, ...], Some] | None = None
+    sellers: Annotated[tuple[Id, ...], Some] | None = None
+    not_sellers: Annotated[tuple[Id, ...], Some] | None = None
+    countries: Annotated[tuple[Country, ...], Some] | None = None
+    campaigns: Annotated[tuple[Campaign, ...], Some] | None = None
+    statuses: Annotated[tuple[Status, ...], Some] = (Status.ACTIVE,)
+    created_after: Micros | None = None
+    created_before: Micros | None = None
+    auction_ends_after: Micros | None = None
+    geo: Geo | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.price_min_minor, self.price_max_minor
+        if low is not None and high is not None and low > high:
+            raise ValueError("`price_min_minor` must not exceed `price_max_minor`")
+        for paths in (self.categories, self.not_categories):
+            if paths is not None and any(not p for p in paths):
+                raise ValueError("a category path must name at least one level")
+
+
+class Place(Record):
+    """Where the visitor is."""
+
+    lat: Latitude
+    lon: Longitude
+
+
+class Subject(Record):
+    """Who asks; any of the ids may be absent."""
+
+    user_id: Id | None = None
+    device_id: Id | None = None
+    session_id: Id | None = None
+    role: Role = Role.CUSTOMER
+
+
+class SessionAction(Record):
+    """One action of a visitor, as the caller tells it."""
+
+    item_id: Id
+    action: Action = Action.VIEW
+    ts: Micros | None = None
+    """When; absent means that the order of the list is the order of time."""
+
+
+class SimilarRequest(Record):
+    """The widget's question: what goes with this item? Exactly one of `item_id`, `item`."""
+
+    item_id: Id | None = None
+    item: Item | None = None
+    """An inline item: a cold seed, encoded on the spot."""
+    dislike: Annotated[tuple[Id, ...], Meta(max_length=64)] = ()
+    """Negative seeds: move away from these."""
+    session: Annotated[tuple[SessionAction, ...], Meta(max_length=64)] = ()
+    subject: Subject | None = None
+    place: Place | None = None
+    filters: Filters = Filters()
+    k: Annotated[int, Meta(ge=1, le=100)] = 6
+    surface: Annotated[str, Meta(max_length=64)] = "view_item"
+    platform: Platform = Platform.WEB
+    blend: bool = True
+    """False leaves ad rates out of the order."""
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.item_id is None) == (self.item is None):
+            raise ValueError("exactly one of `item_id` and `item` is required")
+
+
+class SessionRecallRequest(Record):
+    """The search team's question: candidates for this session."""
+
+    actions: Annotated[tuple[SessionAction, ...], Meta(max_length=64)] = ()
+    subject: Subject | None = None
+    place: Place | None = None
+    filters: Filters = Filters()
+    n: Annotated[int, Meta(ge=1, le=500)] = 100
+    sources: Annotated[tuple[str, ...], Some] | None = None
+    """Names of the sources to ask; absent means all."""
+    exclude_seen: bool = False
+    """True leaves the session's own items out."""
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.actions and self.subject is None:
+            raise ValueError("one of `actions` and `subject` is required")
+
+
+class SourceScore(Record):
+    """How one recall source found an item: its rank there (1 = first) and its score."""
+
+    rank: int
+    score: float
+
+
+class RankedItem(Record, omit_defaults=False):
+    """One item of an answer."""
+
+    item_id: str
+    position: int
+    score: float
+    """What the order goes by: the blend, or the ranker's, or the merge's score."""
+    sponsored: bool = False
+    probability: float | None = None
+    """Calibrated probability of purchase given this list."""
+    title: str | None = None
+    price_minor: int | None = None
+    sources: dict[str, SourceScore] = {}
+    explain: dict[str, float | str] | None = None
+
+
+class Answer(Record, omit_defaults=False):
+    """A list of items with what it took to make it."""
+
+    decision_id: str
+    items: list[RankedItem]
+    degraded: list[str] = []
+    """Stages that fell back, each with what replaced it."""
+    ms: dict[str, float] = {}
+    """Milliseconds by stage."""
+    versions: dict[str, str] = {}
+    """Index and models in use."""
+    notes: list[str] = []
+    """What a reader must know, such as simulated ad rates."""
+    plan: dict[str, float | str] | None = None
+    """How the filter was answered, with `explain`."""
+
+
+class Neighbour(Record, omit_defaults=False):
+    """One neighbour of an item in one vector space."""
+
+    item_id: str
+    score: float
+    title: str | None = None
+    by_space: dict[str, float] = {}
+    """Cosine in every space that both items have, with `explain`."""
+    differences: dict[str, tuple[str | float | None, str | float | None]] = {}
+    """Facts that differ: seed's value, neighbour's value, with `explain`."""
+    distance_m: float | None = None
+
+
+class Neighbours(Record, omit_defaults=False):
+    """Neighbours of an item."""
+
+    item_id: str
+    space: str
+    neighbours: list[Neighbour]
+    spaces: list[str]
+    """Spaces in which the item has a vector."""
+    plan: dict[str, float | str] | None = None
+
+
+class RowError(Record):
+    """Why one row of a batch was refused."""
+
+    index: int
+    path: str
+    reason: str
+
+
+class BatchResult(Record, omit_defaults=False):
+    """What became of a batch: `accepted` rows are durable."""
+
+    accepted: int
+    unchanged: int = 0
+    rejected: list[RowError] = []
+    sequence: int = 0
+    """The catalogue's change sequence after this batch."""
+
+
+class Problem(Record, omit_defaults=False):
+    """RFC 9457 problem details, with the paths of the fields at fault."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+    instance: str | None = None
+    errors: list[RowError] = []

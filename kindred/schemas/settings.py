@@ -1,0 +1,306 @@
+"""Every setting: one frozen Struct per component, a docstring under each field.
+
+Read from `<workspace>/kindred.toml`, then from the environment: `KINDRED__API__PORT=9000` sets
+`api.port`. `kindred init` writes the file with every field, its default and its docstring.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Positive = Annotated[int, Meta(ge=1)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+NonNegative = Annotated[float, Meta(ge=0)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every settings struct."""
+
+
+class ApiKey(Settings):
+    """One caller's key."""
+
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of the secret, in hex; `kindred keys new` prints a secret and this."""
+    scopes: tuple[Literal["read", "write", "admin"], ...] = ("read",)
+    """What the key may do: read answers, write items and events, see operations."""
+
+
+class ApiSettings(Settings):
+    """The HTTP service."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Anything but loopback needs at least one key."""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8321
+    """Port to listen on."""
+    workers: Annotated[int, Meta(ge=0, le=256)] = 0
+    """Serving processes; 0 means one for each core."""
+    max_body_bytes: Positive = 10_000_000
+    """Largest request body."""
+    max_batch: Positive = 500
+    """Largest batch of items or events in one request."""
+    deadline_ms: Positive = 200
+    """What a request may take before later stages fall back to simpler ones."""
+    poll_ms: Positive = 100
+    """How often a serving process looks for catalogue changes and new versions."""
+    keys: dict[str, ApiKey] = {}
+    """Keys by caller's name."""
+
+
+class StoreSettings(Settings):
+    """Where vectors live."""
+
+    kind: Literal["embedded", "server"] = "embedded"
+    """`embedded`: Qdrant Edge inside each process. `server`: a Qdrant server or cluster."""
+    url: str = "http://127.0.0.1:6333"
+    """Address of the server."""
+    api_key: str = ""
+    """Key of the server."""
+    collection: str = "items"
+    """Alias that names the collection in use on the server."""
+    timeout_ms: Positive = 500
+    """What one call to the server may take."""
+    m: Positive = 16
+    """Links per point in the HNSW graph."""
+    ef_construct: Positive = 128
+    """Beam width while the graph is built."""
+    ef: Positive = 128
+    """Beam width of a search without a filter."""
+    search_threads: Positive = 1
+    """Threads of one embedded search; serving processes, not threads, use the cores."""
+
+
+class PlanSettings(Settings):
+    """How a filtered search is answered (QDRANT.md: graphs lose recall under some filters)."""
+
+    scan_rows: Positive = 30_000
+    """At most this many rows pass the filter: score each of them, exactly."""
+    graph_share: Share = 0.9
+    """At least this share of rows passes: search the graph as if unfiltered, with oversampling."""
+    oversampling: Annotated[float, Meta(ge=1)] = 1.5
+    """Extra candidates fetched where the filter is applied after the search."""
+    cache: Positive = 64
+    """Evaluated filters kept per process."""
+
+
+class TextEncoderSettings(Settings):
+    """Text vectors, by sentence-transformers."""
+
+    model: str = "packaged:all-MiniLM-L6-v2"
+    """A model's name, a local folder, or the packaged default, which needs no network."""
+    batch_size: Positive = 128
+    """Texts encoded at once."""
+    max_tokens: Positive = 128
+    """Longer texts are cut."""
+
+
+class ImageEncoderSettings(Settings):
+    """Image vectors, by the packaged EfficientNet-Lite or by open_clip."""
+
+    model: str = "packaged:efficientnet-lite2"
+    """The packaged default, or an open_clip model's name such as `ViT-B-32`."""
+    pretrained: str = ""
+    """open_clip's pretrained tag, or the path of a local checkpoint."""
+    batch_size: Positive = 32
+    """Images encoded at once."""
+    timeout_s: Annotated[float, Meta(gt=0)] = 5.0
+    """What fetching one image may take."""
+    max_bytes: Positive = 10_000_000
+    """Largest image file."""
+    max_pixels: Positive = 25_000_000
+    """Largest image, decoded."""
+    roots: tuple[str, ...] = ()
+    """Folders that image paths may point into; empty refuses every local path."""
+    allow_private_hosts: bool = False
+    """True lets image URLs point at private and loopback addresses."""
+
+
+class AttributesEncoderSettings(Settings):
+    """Attribute vectors: category, brand, colour, materials, condition and attributes, hashed."""
+
+    dim: Positive = 64
+    """Width of the vector."""
+    numeric_scale: Annotated[float, Meta(gt=0)] = 1.0
+    """Weight of a numeric attribute beside a categorical one."""
+
+
+class EncoderSettings(Settings):
+    """What turns an item into vectors."""
+
+    spaces: tuple[Literal["text", "image", "attributes"], ...] = ("text", "image", "attributes")
+    """Encoders in use; a space without a single vector is left out of the index."""
+    device: str = "cpu"
+    """`cpu`, `cuda` or `cuda:N`."""
+    threads: Annotated[int, Meta(ge=0)] = 0
+    """Threads of an encoder; 0 leaves torch's own choice."""
+    text: TextEncoderSettings = TextEncoderSettings()
+    image: ImageEncoderSettings = ImageEncoderSettings()
+    attributes: AttributesEncoderSettings = AttributesEncoderSettings()
+
+
+class SignalSettings(Settings):
+    """What an action is worth, and which interactions count (SPEC F3-F6, §2.1)."""
+
+    weights: dict[str, NonNegative] = msgspec.field(default_factory=lambda: {
+        "click": 1.0, "view": 1.0, "show_interest": 2.0, "favourite": 4.0, "watch": 4.0,
+        "follow_seller": 3.0, "send_message": 10.0, "show_phone": 10.0, "contact_seller": 12.0,
+        "add_to_cart": 6.0, "make_offer": 10.0, "place_bid": 8.0, "buy_now": 12.0, "purchase": 12.0,
+    })  # fmt: skip
+    """Weight of each action; an action without one does not count."""
+    session_gap_minutes: Positive = 30
+    """Without a session id, a longer silence of a visitor begins a new session."""
+    popularity_half_life_days: Annotated[float, Meta(gt=0)] = 14.0
+    """Age at which an interaction counts half towards popularity."""
+
+
+class AlsSettings(Settings):
+    """Matrix factorisation on users × items (SPEC F3).
+
+    The confidence of a cell is 1 + alpha · Σ_a w_a · ln(1 + count_a), its preference 1; an empty
+    cell has confidence 1 and preference 0.
+    """
+
+    embedding_size: Positive = 100
+    """Rank."""
+    iterations: Positive = 12
+    """Alternating sweeps."""
+    regularization: NonNegative = 0.05
+    """L2 penalty."""
+    alpha: NonNegative = 1.0
+    """Slope of the confidence."""
+    look_back_days: Annotated[int, Meta(ge=0)] = 0
+    """Only events at most this old count; 0 means all (FINN: 20)."""
+    min_events: Positive = 2
+    """Users and items with fewer events are dropped, again and again until none is left."""
+
+
+class PairSettings(Settings):
+    """Items seen together in one session: counted, corrected for popularity (eBay 2016)."""
+
+    neighbours: Positive = 100
+    """Neighbours kept for each item."""
+    max_session: Positive = 60
+    """Of a longer session only the newest items count."""
+    popularity_exponent: Share = 0.5
+    """similarity = count / (n_i · n_j)^exponent: 0.5 is the cosine, 0 the raw count."""
+    shrinkage: NonNegative = 3.0
+    """Added to the denominator, so that a pair seen once is not certain."""
+    distance_decay: Annotated[float, Meta(gt=0, le=1)] = 0.8
+    """Weight lost with each step between two items of a session; ties in time are one step."""
+    look_back_days: Annotated[int, Meta(ge=0)] = 0
+    """Only events at most this old count; 0 means all."""
+
+
+class SourceSettings(Settings):
+    """One recall source."""
+
+    quota: Annotated[int, Meta(ge=0)] = 100
+    """Candidates asked of it; 0 turns it off."""
+    weight: NonNegative = 1.0
+    """Its weight in the reciprocal-rank merge."""
+
+
+class RecallSettings(Settings):
+    """Candidate generation (SPEC §3.6)."""
+
+    sources: dict[str, SourceSettings] = msgspec.field(
+        default_factory=lambda: {
+            "pairs": SourceSettings(quota=150, weight=1.5),
+            "als": SourceSettings(quota=100),
+            "text": SourceSettings(quota=60, weight=0.5),
+            "image": SourceSettings(quota=40, weight=0.5),
+            "attributes": SourceSettings(quota=40, weight=0.25),
+            "popular": SourceSettings(quota=60, weight=0.5),
+            "fresh": SourceSettings(quota=20, weight=0.25),
+            "revisit": SourceSettings(quota=20, weight=0.5),
+        }
+    )
+    """Quota and weight by source."""
+    candidates: Positive = 300
+    """Candidates kept after the merge."""
+    rrf_k: NonNegative = 60.0
+    """Constant of the reciprocal-rank merge."""
+    session_half_life: Annotated[float, Meta(gt=0)] = 3.0
+    """Steps back in a session after which an item counts half."""
+    fresh_hours: Positive = 24
+    """Age up to which a listing is fresh."""
+    near_km: Annotated[float, Meta(gt=0)] = 50.0
+    """Distance at which a place counts half for fresh and popular items."""
+
+
+class RankerSettings(Settings):
+    """LightGBM lambdarank (SPEC §3.7)."""
+
+    trees: Positive = 300
+    """At most this many; early stopping may end sooner."""
+    leaves: Annotated[int, Meta(ge=2, le=255)] = 31
+    """Leaves of a tree."""
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.06
+    """Shrinkage."""
+    min_data_in_leaf: Positive = 100
+    """Fewest rows in a leaf."""
+    truncation: Positive = 15
+    """lambdarank_truncation_level: about k + 3 and more."""
+    early_stopping: Positive = 30
+    """Rounds without improvement on the development part before training ends."""
+    window_days: Annotated[float, Meta(gt=0)] = 28.0
+    """Newest part of the log that gives training queries; what they are scored by is older."""
+    window_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    """The window never takes more than this share of the events."""
+    queries: Positive = 8000
+    """At most this many training queries."""
+    negatives: Positive = 120
+    """Candidates without a label kept for each query, drawn at random past the first 30."""
+    development_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    """Newest share of the queries: early stopping, calibration and the gate."""
+
+
+class BlendSettings(Settings):
+    """log p̂ + b · log(rate / r0) + c · log(price / p0) (SPEC §3.8)."""
+
+    b: NonNegative = 0.25
+    """Exponent of the ad rate."""
+    c: float = 0.0
+    """Exponent of the price."""
+    r0_bp: Positive = 500
+    """Reference ad rate; an item that is not sponsored counts as r0 / e."""
+    rate_min_bp: Positive = 50
+    """Lower clamp of the rate."""
+    rate_max_bp: Positive = 3000
+    """Upper clamp of the rate."""
+    floor: Share = 0.3
+    """A sponsored item needs at least this share of the probability of the k-th by probability."""
+    seller_cap: Annotated[int, Meta(ge=0)] = 2
+    """Items of one seller in an answer; 0 means any number."""
+    sponsored_max: Annotated[int, Meta(ge=0)] = 3
+    """Sponsored items in an answer."""
+
+
+class ImportSettings(Settings):
+    """Bulk import."""
+
+    chunk_rows: Positive = 250_000
+    """Rows read and committed at once."""
+
+
+class KindredSettings(Settings):
+    """All of it."""
+
+    seed: Annotated[int, Meta(ge=0, lt=2**31)] = 7
+    """Seed of everything that draws at random."""
+    notes: tuple[str, ...] = ()
+    """Sentences added to every answer, such as that ad rates are simulated."""
+    api: ApiSettings = ApiSettings()
+    store: StoreSettings = StoreSettings()
+    plan: PlanSettings = PlanSettings()
+    encoders: EncoderSettings = EncoderSettings()
+    signals: SignalSettings = SignalSettings()
+    als: AlsSettings = AlsSettings()
+    pairs: PairSettings = PairSettings()
+    recall: RecallSettings = RecallSettings()
+    ranker: RankerSettings = RankerSettings()
+    blend: BlendSettings = BlendSettings()
+    imports: ImportSettings = ImportSettings()
