@@ -13,7 +13,7 @@ from kindred.schemas.query import Place, Subject
 Probability = Annotated[float, Meta(gt=0, le=1)]
 
 
-class DecisionContext(Record):
+class DecisionContext(Record, frozen=True, kw_only=True):
     """What the request was about."""
 
     seed_item: Id | None = None
@@ -25,7 +25,7 @@ class DecisionContext(Record):
     platform: Platform = Platform.WEB
 
 
-class ShownItem(Record):
+class ShownItem(Record, frozen=True, kw_only=True):
     """One position of the answer, with the chance it had to be shown."""
 
     position: int
@@ -35,7 +35,7 @@ class ShownItem(Record):
     sponsored: bool = False
 
 
-class CandidateRecord(Record):
+class CandidateRecord(Record, frozen=True, kw_only=True):
     """One candidate as it stood when the list was made."""
 
     item_id: Id
@@ -48,7 +48,7 @@ class CandidateRecord(Record):
     blend: float | None = None
 
 
-class Decision(Record):
+class Decision(Record, frozen=True, kw_only=True):
     """One answer of the funnel or of a slot policy."""
 
     decision_id: Id

@@ -66,7 +66,7 @@ class Platform(Enum):
     APP = "app"
 
 
-class Event(Record):
+class Event(Record, frozen=True, kw_only=True):
     """One action. At least one of user, device and session says who acted."""
 
     event_id: Id

@@ -65,7 +65,7 @@ class Campaign(Enum):
     PLX = "plx"
 
 
-class Location(Record):
+class Location(Record, frozen=True, kw_only=True):
     """Where the goods are. A place needs both coordinates, or a postcode alone."""
 
     lat: Latitude | None = None
@@ -82,7 +82,7 @@ Text = Annotated[str, Meta(max_length=200)]
 Word = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
-class Item(Record):
+class Item(Record, frozen=True, kw_only=True):
     """A listing. Only `item_id` is required; what is absent is unknown, not zero."""
 
     item_id: Id

@@ -14,7 +14,7 @@ Point = tuple[Latitude, Longitude]
 """(latitude, longitude) in WGS84 degrees."""
 
 
-class GeoRadius(Record, tag="radius", tag_field="kind"):
+class GeoRadius(Record, frozen=True, kw_only=True, tag="radius", tag_field="kind"):
     """Everything within `radius_m` metres of a point."""
 
     lat: Latitude
@@ -22,7 +22,7 @@ class GeoRadius(Record, tag="radius", tag_field="kind"):
     radius_m: Annotated[float, Meta(gt=0, le=20_037_509)]
 
 
-class GeoBox(Record, tag="box", tag_field="kind"):
+class GeoBox(Record, frozen=True, kw_only=True, tag="box", tag_field="kind"):
     """A box of latitudes and longitudes; `west` > `east` crosses the antimeridian."""
 
     north: Latitude
@@ -35,7 +35,7 @@ class GeoBox(Record, tag="box", tag_field="kind"):
             raise ValueError("`south` must not exceed `north`")
 
 
-class GeoPolygon(Record, tag="polygon", tag_field="kind"):
+class GeoPolygon(Record, frozen=True, kw_only=True, tag="polygon", tag_field="kind"):
     """A simple polygon, not closed, edges straight in degrees."""
 
     points: Annotated[tuple[Point, ...], Meta(min_length=3, max_length=256)]
@@ -45,7 +45,7 @@ Geo = GeoRadius | GeoBox | GeoPolygon
 Some = Meta(min_length=1, max_length=256)
 
 
-class Filters(Record):
+class Filters(Record, frozen=True, kw_only=True):
     """Conditions that all hold. Several values of one condition mean any of them."""
 
     categories: Annotated[tuple[tuple[Word, ...], ...], Some] | None = None
@@ -75,14 +75,14 @@ class Filters(Record):
                 raise ValueError("a category path must name at least one level")
 
 
-class Place(Record):
+class Place(Record, frozen=True, kw_only=True):
     """Where the visitor is."""
 
     lat: Latitude
     lon: Longitude
 
 
-class Subject(Record):
+class Subject(Record, frozen=True, kw_only=True):
     """Who asks; any of the ids may be absent."""
 
     user_id: Id | None = None
@@ -91,7 +91,7 @@ class Subject(Record):
     role: Role = Role.CUSTOMER
 
 
-class SessionAction(Record):
+class SessionAction(Record, frozen=True, kw_only=True):
     """One action of a visitor, as the caller tells it."""
 
     item_id: Id
@@ -100,7 +100,7 @@ class SessionAction(Record):
     """When; absent means that the order of the list is the order of time."""
 
 
-class SimilarRequest(Record):
+class SimilarRequest(Record, frozen=True, kw_only=True):
     """The widget's question: what goes with this item? Exactly one of `item_id`, `item`."""
 
     item_id: Id | None = None
@@ -124,7 +124,7 @@ class SimilarRequest(Record):
             raise ValueError("exactly one of `item_id` and `item` is required")
 
 
-class SessionRecallRequest(Record):
+class SessionRecallRequest(Record, frozen=True, kw_only=True):
     """The search team's question: candidates for this session."""
 
     actions: Annotated[tuple[SessionAction, ...], Meta(max_length=64)] = ()
@@ -143,14 +143,14 @@ class SessionRecallRequest(Record):
             raise ValueError("one of `actions` and `subject` is required")
 
 
-class SourceScore(Record):
+class SourceScore(Record, frozen=True, kw_only=True):
     """How one recall source found an item: its rank there (1 = first) and its score."""
 
     rank: int
     score: float
 
 
-class RankedItem(Record, omit_defaults=False):
+class RankedItem(Record, frozen=True, kw_only=True, omit_defaults=False):
     """One item of an answer."""
 
     item_id: str
@@ -166,7 +166,7 @@ class RankedItem(Record, omit_defaults=False):
     explain: dict[str, float | str] | None = None
 
 
-class Answer(Record, omit_defaults=False):
+class Answer(Record, frozen=True, kw_only=True, omit_defaults=False):
     """A list of items with what it took to make it."""
 
     decision_id: str
@@ -183,7 +183,7 @@ class Answer(Record, omit_defaults=False):
     """How the filter was answered, with `explain`."""
 
 
-class Neighbour(Record, omit_defaults=False):
+class Neighbour(Record, frozen=True, kw_only=True, omit_defaults=False):
     """One neighbour of an item in one vector space."""
 
     item_id: str
@@ -196,7 +196,7 @@ class Neighbour(Record, omit_defaults=False):
     distance_m: float | None = None
 
 
-class Neighbours(Record, omit_defaults=False):
+class Neighbours(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Neighbours of an item."""
 
     item_id: str
@@ -207,7 +207,7 @@ class Neighbours(Record, omit_defaults=False):
     plan: dict[str, float | str] | None = None
 
 
-class RowError(Record):
+class RowError(Record, frozen=True, kw_only=True):
     """Why one row of a batch was refused."""
 
     index: int
@@ -215,7 +215,7 @@ class RowError(Record):
     reason: str
 
 
-class BatchResult(Record, omit_defaults=False):
+class BatchResult(Record, frozen=True, kw_only=True, omit_defaults=False):
     """What became of a batch: `accepted` rows are durable."""
 
     accepted: int
@@ -225,7 +225,7 @@ class BatchResult(Record, omit_defaults=False):
     """The catalogue's change sequence after this batch."""
 
 
-class Problem(Record, omit_defaults=False):
+class Problem(Record, frozen=True, kw_only=True, omit_defaults=False):
     """RFC 9457 problem details, with the paths of the fields at fault."""
 
     type: str

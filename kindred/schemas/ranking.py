@@ -83,12 +83,9 @@ class Candidates:
 
     def sorted_by(self, key: NDArray[Any]) -> Self:
         """Each query's entries by falling `key`; ties keep their order."""
-        order = (
-            np.argsort(-key, kind="stable")
-            if self.query_count == 1
-            else np.lexsort((-key, self.queries))
-        )
-        return self.take(order)
+        if self.query_count == 1:
+            return self.take(np.argsort(-key, kind="stable"))
+        return self.take(np.lexsort((-key, self.queries)))
 
     def head(self, k: int) -> Self:
         """The first k entries of each query."""

@@ -20,7 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Base of every settings struct."""
 
 
-class ApiKey(Settings):
+class ApiKey(Settings, frozen=True, kw_only=True):
     """One caller's key."""
 
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -29,7 +29,7 @@ class ApiKey(Settings):
     """What the key may do: read answers, write items and events, see operations."""
 
 
-class ApiSettings(Settings):
+class ApiSettings(Settings, frozen=True, kw_only=True):
     """The HTTP service."""
 
     host: str = "127.0.0.1"
@@ -50,7 +50,7 @@ class ApiSettings(Settings):
     """Keys by caller's name."""
 
 
-class StoreSettings(Settings):
+class StoreSettings(Settings, frozen=True, kw_only=True):
     """Where vectors live."""
 
     kind: Literal["embedded", "server"] = "embedded"
@@ -73,7 +73,7 @@ class StoreSettings(Settings):
     """Threads of one embedded search; serving processes, not threads, use the cores."""
 
 
-class PlanSettings(Settings):
+class PlanSettings(Settings, frozen=True, kw_only=True):
     """How a filtered search is answered (QDRANT.md: graphs lose recall under some filters)."""
 
     scan_rows: Positive = 30_000
@@ -86,7 +86,7 @@ class PlanSettings(Settings):
     """Evaluated filters kept per process."""
 
 
-class TextEncoderSettings(Settings):
+class TextEncoderSettings(Settings, frozen=True, kw_only=True):
     """Text vectors, by sentence-transformers."""
 
     model: str = "packaged:all-MiniLM-L6-v2"
@@ -97,7 +97,7 @@ class TextEncoderSettings(Settings):
     """Longer texts are cut."""
 
 
-class ImageEncoderSettings(Settings):
+class ImageEncoderSettings(Settings, frozen=True, kw_only=True):
     """Image vectors, by the packaged EfficientNet-Lite or by open_clip."""
 
     model: str = "packaged:efficientnet-lite2"
@@ -118,7 +118,7 @@ class ImageEncoderSettings(Settings):
     """True lets image URLs point at private and loopback addresses."""
 
 
-class AttributesEncoderSettings(Settings):
+class AttributesEncoderSettings(Settings, frozen=True, kw_only=True):
     """Attribute vectors: category, brand, colour, materials, condition and attributes, hashed."""
 
     dim: Positive = 64
@@ -127,7 +127,7 @@ class AttributesEncoderSettings(Settings):
     """Weight of a numeric attribute beside a categorical one."""
 
 
-class EncoderSettings(Settings):
+class EncoderSettings(Settings, frozen=True, kw_only=True):
     """What turns an item into vectors."""
 
     spaces: tuple[Literal["text", "image", "attributes"], ...] = ("text", "image", "attributes")
@@ -141,7 +141,7 @@ class EncoderSettings(Settings):
     attributes: AttributesEncoderSettings = AttributesEncoderSettings()
 
 
-class SignalSettings(Settings):
+class SignalSettings(Settings, frozen=True, kw_only=True):
     """What an action is worth, and which interactions count (SPEC F3-F6, §2.1)."""
 
     weights: dict[str, NonNegative] = msgspec.field(default_factory=lambda: {
@@ -156,7 +156,7 @@ class SignalSettings(Settings):
     """Age at which an interaction counts half towards popularity."""
 
 
-class AlsSettings(Settings):
+class AlsSettings(Settings, frozen=True, kw_only=True):
     """Matrix factorisation on users × items (SPEC F3).
 
     The confidence of a cell is 1 + alpha · Σ_a w_a · ln(1 + count_a), its preference 1; an empty
@@ -177,7 +177,7 @@ class AlsSettings(Settings):
     """Users and items with fewer events are dropped, again and again until none is left."""
 
 
-class PairSettings(Settings):
+class PairSettings(Settings, frozen=True, kw_only=True):
     """Items seen together in one session: counted, corrected for popularity (eBay 2016)."""
 
     neighbours: Positive = 100
@@ -194,7 +194,7 @@ class PairSettings(Settings):
     """Only events at most this old count; 0 means all."""
 
 
-class SourceSettings(Settings):
+class SourceSettings(Settings, frozen=True, kw_only=True):
     """One recall source."""
 
     quota: Annotated[int, Meta(ge=0)] = 100
@@ -203,7 +203,7 @@ class SourceSettings(Settings):
     """Its weight in the reciprocal-rank merge."""
 
 
-class RecallSettings(Settings):
+class RecallSettings(Settings, frozen=True, kw_only=True):
     """Candidate generation (SPEC §3.6)."""
 
     sources: dict[str, SourceSettings] = msgspec.field(
@@ -231,7 +231,7 @@ class RecallSettings(Settings):
     """Distance at which a place counts half for fresh and popular items."""
 
 
-class RankerSettings(Settings):
+class RankerSettings(Settings, frozen=True, kw_only=True):
     """LightGBM lambdarank (SPEC §3.7)."""
 
     trees: Positive = 300
@@ -258,7 +258,7 @@ class RankerSettings(Settings):
     """Newest share of the queries: early stopping, calibration and the gate."""
 
 
-class BlendSettings(Settings):
+class BlendSettings(Settings, frozen=True, kw_only=True):
     """log p̂ + b · log(rate / r0) + c · log(price / p0) (SPEC §3.8)."""
 
     b: NonNegative = 0.25
@@ -279,14 +279,14 @@ class BlendSettings(Settings):
     """Sponsored items in an answer."""
 
 
-class ImportSettings(Settings):
+class ImportSettings(Settings, frozen=True, kw_only=True):
     """Bulk import."""
 
     chunk_rows: Positive = 250_000
     """Rows read and committed at once."""
 
 
-class KindredSettings(Settings):
+class KindredSettings(Settings, frozen=True, kw_only=True):
     """All of it."""
 
     seed: Annotated[int, Meta(ge=0, lt=2**31)] = 7

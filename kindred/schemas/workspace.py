@@ -1,0 +1,48 @@
+"""Where everything lies on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A folder that holds one marketplace (DESIGN "On disk")."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        """kindred.toml"""
+        return self.root / "kindred.toml"
+
+    @property
+    def catalogue(self) -> Path:
+        """Items of record."""
+        return self.root / "catalogue.sqlite"
+
+    @property
+    def encodings(self) -> Path:
+        """Vectors of encoders by hash of their input: a cache."""
+        return self.root / "encodings.sqlite"
+
+    @property
+    def lake(self) -> Path:
+        """Events in Parquet."""
+        return self.root / "lake"
+
+    @property
+    def models(self) -> Path:
+        """Trained stages by version."""
+        return self.root / "models"
+
+    @property
+    def index(self) -> Path:
+        """Built indexes by version."""
+        return self.root / "index"
+
+    @property
+    def rejects(self) -> Path:
+        """Rows that an import refused, with reason and path."""
+        return self.root / "rejects"

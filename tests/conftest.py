@@ -1,0 +1,17 @@
+"""Fixtures that every layer's tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets; skips where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the public data sets are not beside this checkout (../shared/data)")
+    return SHARED
