@@ -1,0 +1,184 @@
+"""What commands write: results on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import click
+
+from kindred.schemas.errors import InputError, SettingsError
+from kindred.schemas.progress import Progress
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+PLAIN_WIDTH = 160
+"""Columns of a table that does not go to a terminal."""
+
+
+def json_option(command: Command) -> Command:
+    """Give a command `--json`, which it receives as `as_json: bool`."""
+    flag = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+    return flag(command)
+
+
+def print_json(value: Any) -> None:
+    """Write what msgspec can encode on stdout, indented."""
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table on stdout: numbers right-aligned, floats with four significant digits.
+
+    `rows` holds one value per column; None is shown as a dash.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    held = [list(row) for row in rows]
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+    for at, column in enumerate(columns):
+        values = [row[at] for row in held if row[at] is not None]
+        number = bool(values) and all(isinstance(v, int | float) for v in values)
+        table.add_column(column, justify="right" if number else "left", overflow="fold")
+    for row in held:
+        table.add_row(*(_cell(value) for value in row))
+    console = Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    from rich.markup import escape
+
+    return escape(str(value))
+
+
+def print_problem(error: Exception) -> None:
+    """Write an error on stdout as problem details (RFC 9457), with the field at fault."""
+    name = type(error).__name__
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    path = error.path if isinstance(error, InputError | SettingsError) else None
+    reason = error.message if isinstance(error, InputError) else str(error)
+    print_json(
+        {
+            "type": "urn:kindred:" + words.replace(" ", "-").lower(),
+            "title": words.capitalize(),
+            "detail": str(error),
+            "errors": [] if path is None else [{"path": path, "reason": reason}],
+        }
+    )
+
+
+def terminal_progress(stream: TextIO | None = None) -> Progress:
+    """Progress for people: bars on a terminal, plain lines elsewhere (stderr by default)."""
+    stream = stream or sys.stderr
+    return BarProgress(stream) if stream.isatty() else LineProgress(stream)
+
+
+class BarProgress:
+    """Bars that live while at least one task is open, and stay when they are done."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._bars: Bars | None = None
+        self._open = 0
+
+    @contextmanager
+    def task(self, name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """See Progress.task."""
+        with self._lock:
+            if self._bars is None:
+                self._bars = _bars(self._stream)
+                self._bars.start()
+            bars = self._bars
+            self._open += 1
+        task = bars.add_task(name, total=total)
+        finished = 0
+
+        def advance(done: int) -> None:
+            nonlocal finished
+            finished += done
+            bars.advance(task, done)
+
+        try:
+            yield advance
+            bars.update(task, total=finished or 1, completed=finished or 1)
+        finally:
+            with self._lock:
+                self._open -= 1
+                if self._open == 0:
+                    bars.stop()
+                    self._bars = None
+
+
+def _bars(stream: TextIO) -> Bars:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    return Bars(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=Console(file=stream),
+    )
+
+
+class LineProgress:
+    """One line when a task ends, and one every few seconds while it runs."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        every_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._every = every_s
+        self._clock = clock
+
+    @contextmanager
+    def task(self, name: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """See Progress.task."""
+        begun = said = self._clock()
+        finished = 0
+
+        def advance(done: int) -> None:
+            nonlocal finished, said
+            finished += done
+            now = self._clock()
+            if now - said >= self._every:
+                said = now
+                of = f" of {total:,} ({finished / total:.0%})" if total else ""
+                self._say(f"{name}: {finished:,}{of}")
+
+        yield advance
+        count = f"{finished:,} in " if finished else ""
+        self._say(f"{name}: done, {count}{self._clock() - begun:.1f} s")
+
+    def _say(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
