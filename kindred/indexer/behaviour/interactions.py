@@ -169,8 +169,8 @@ def _subject_hash() -> pl.Expr:
 
 def _with_codes(frame: pl.DataFrame, gap: int) -> Interactions:
     ts = frame["ts"].to_numpy()
-    subjects, subject = np.unique(frame["subject"].to_numpy(), return_inverse=True)
-    subject = subject.astype(np.int32)
+    subjects, inverse = np.unique(frame["subject"].to_numpy(), return_inverse=True)
+    subject = inverse.astype(np.int32)
     named = frame["session"].is_not_null().to_numpy()
     session = np.zeros(len(ts), np.int32)
     known, codes = np.unique(frame["session"].drop_nulls().to_numpy(), return_inverse=True)
