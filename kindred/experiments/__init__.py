@@ -1,0 +1,1 @@
+"""What is it worth? Offline evaluation, with intervals, beside the simplest strong baselines."""

@@ -1,0 +1,1 @@
+"""Puts candidates in order, blends ad rates in, and says why."""

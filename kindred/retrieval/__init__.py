@@ -1,0 +1,1 @@
+"""Finds candidates: queries in rows, sources, filters' plans, the merge."""

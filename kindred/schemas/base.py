@@ -15,8 +15,10 @@ MAX_ID_BYTES = 128
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_BYTES)]
 """An external id: 1 to 128 bytes of UTF-8 (`check_id` checks the bytes)."""
 
-Micros = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
-"""A moment: microseconds since 1970-01-01 UTC."""
+Micros = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+"""A moment: microseconds since 1970-01-01 UTC, up to the year 2255.
+
+The bound is that of a double, in which stores and browsers compare numbers."""
 
 Minor = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """An amount of money in minor units."""

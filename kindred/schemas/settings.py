@@ -208,7 +208,8 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
 
     sources: dict[str, SourceSettings] = msgspec.field(
         default_factory=lambda: {
-            "pairs": SourceSettings(quota=150, weight=1.5),
+            "pairs": SourceSettings(quota=120),
+            "forward": SourceSettings(quota=120),
             "als": SourceSettings(quota=100),
             "text": SourceSettings(quota=60, weight=0.5),
             "image": SourceSettings(quota=40, weight=0.5),

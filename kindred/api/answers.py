@@ -1,0 +1,86 @@
+"""From ordered columns to the items of an answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kindred.indexer.catalogue import Catalogue
+from kindred.indexer.columns import Columns
+from kindred.rerank.features import FEATURES
+from kindred.rerank.funnel import Ranked
+from kindred.retrieval.sources import SOURCES, Corpus
+from kindred.schemas.query import RankedItem, SourceScore
+from kindred.schemas.ranking import Candidates
+
+TITLED = 100
+"""Titles are read from the catalogue for answers of at most this many items."""
+
+
+def listed(
+    ranked: Ranked, k: int, columns: Columns, catalogue: Catalogue, *, explain: bool
+) -> list[RankedItem]:
+    """The first k items of a single query's list, in order."""
+    top = ranked.candidates.head(k)
+    paid = ranked.sponsored[: len(top)]
+    rows = top.rows.tolist()
+    titles: list[str | None] = [None] * len(rows)
+    if len(rows) <= TITLED:
+        titles = [item.title or None for item in catalogue.by_rows(rows)]
+    order = next(c for c in (top.blend, top.score, top.merged) if c is not None)
+    prices = columns.price[top.rows]
+    facts = [explained(top, i) for i in range(len(rows))] if explain else [None] * len(rows)
+    return [
+        RankedItem(
+            item_id=columns.item_ids[row],
+            position=i + 1,
+            score=float(order[i]),
+            sponsored=bool(paid[i]),
+            probability=None if top.probability is None else float(top.probability[i]),
+            title=titles[i],
+            price_minor=None if np.isnan(prices[i]) else int(prices[i]),
+            sources=sources_of(top, i),
+            explain=facts[i],
+        )
+        for i, row in enumerate(rows)
+    ]
+
+
+def sources_of(candidates: Candidates, entry: int) -> dict[str, SourceScore]:
+    """Which sources found an entry, with its rank and score there."""
+    found = np.flatnonzero(candidates.source_ranks[entry])
+    return {
+        SOURCES[s]: SourceScore(
+            rank=int(candidates.source_ranks[entry, s]),
+            score=round(float(candidates.source_scores[entry, s]), 6),
+        )
+        for s in found.tolist()
+    }
+
+
+def explained(candidates: Candidates, entry: int) -> dict[str, float | str]:
+    """What the ranker saw, by feature, and the steps from its score to the order."""
+    facts: dict[str, float | str] = {"merged": float(candidates.merged[entry])}
+    for name in ("score", "probability", "blend"):
+        column = getattr(candidates, name)
+        if column is not None:
+            facts[name] = float(column[entry])
+    if candidates.features is not None:
+        values = candidates.features[entry]
+        known = np.flatnonzero(np.isfinite(values))
+        facts |= {f"feature {FEATURES[f]}": round(float(values[f]), 6) for f in known.tolist()}
+    return facts
+
+
+def plan_facts(ranked: Ranked, corpus: Corpus) -> dict[str, Any]:
+    """How the filter was answered."""
+    plan = ranked.plans[0]
+    return {
+        "mode": plan.mode,
+        "share_allowed": round(plan.estimate, 6),
+        "rows_allowed": round(plan.estimate * corpus.columns.size),
+        "ef": plan.ef if plan.ef is not None else "engine's default",
+        "oversampling": plan.oversampling,
+        "exact": "yes" if plan.exact or plan.mode == "scan" else "no",
+    }

@@ -1,0 +1,123 @@
+"""Neighbours of an item in one vector space, for people who want to see why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from kindred.indexer.catalogue import Catalogue
+from kindred.indexer.columns import haversine
+from kindred.indexer.store.port import Search
+from kindred.retrieval.recall import answer
+from kindred.retrieval.sources import SPACES, Corpus
+from kindred.schemas.errors import InputError, UnknownItem
+from kindred.schemas.item import Item
+from kindred.schemas.query import Filters, Neighbour, Neighbours
+from kindred.schemas.ranking import Rows
+
+FACTS = ("brand", "seller_id", "colour", "condition", "price_minor", "country")
+
+
+def find_neighbours(
+    corpus: Corpus,
+    catalogue: Catalogue,
+    item_id: str,
+    space: str | None,
+    k: int,
+    filters: Filters,
+    explain: bool,
+) -> Neighbours:
+    """The k nearest items that pass the filter, best first.
+
+    Without a `space`, the first that the item has a vector in. Errors: UnknownItem; InputError
+    where the index does not know the space or the item has no vector in it.
+    """
+    row = int(corpus.columns.rows([item_id])[0])
+    if row < 0:
+        raise UnknownItem(item_id)
+    own = [
+        s for s in SPACES if s in corpus.tables and corpus.tables[s].gather(np.array([row]))[1][0]
+    ]
+    if space is not None and space not in corpus.tables:
+        known = ", ".join(sorted(corpus.tables))
+        raise InputError(f"no vector space {space!r}; the index has {known}", "$.space")
+    if not own or (space is not None and space not in own):
+        have = ", ".join(own) or "none"
+        raise InputError(f"{item_id!r} has no vector there; it has {have}", "$.space")
+    asked = space or own[0]
+    vector, _ = corpus.tables[asked].gather(np.array([row]))
+    allowed = corpus.planner.allowed(filters)
+    plan = corpus.planner.plan(allowed, k + 1)
+    rows_to_scan = allowed.rows if plan.mode == "scan" else None
+    search = Search(
+        space=asked, vectors=vector, k=k + 1, filters=filters, allowed=rows_to_scan, plan=plan
+    )
+    found = answer(corpus, [search])[0]
+    rows, scores = found.rows[0], found.scores[0]
+    keep = (rows >= 0) & (rows != row)
+    keep[keep] = allowed.mask[rows[keep]]
+    rows, scores = rows[keep][:k], scores[keep][:k]
+    neighbours = described(corpus, catalogue, row, rows, scores.tolist(), own, explain)
+    facts: dict[str, float | str] | None = None
+    if explain:
+        facts = {"mode": plan.mode, "share_allowed": round(plan.estimate, 6)}
+    return Neighbours(item_id=item_id, space=asked, neighbours=neighbours, spaces=own, plan=facts)
+
+
+def described(
+    corpus: Corpus,
+    catalogue: Catalogue,
+    row: int,
+    rows: Rows,
+    scores: list[float],
+    spaces: list[str],
+    explain: bool,
+) -> list[Neighbour]:
+    """Neighbours in order, with cosines, differences and distance where `explain` asks."""
+    seed, *items = catalogue.by_rows([row, *rows.tolist()])
+    columns = corpus.columns
+    here = np.full(len(rows), row)
+    metres = haversine(columns.lat[here], columns.lon[here], columns.lat[rows], columns.lon[rows])
+    cosines = by_space(corpus, row, rows, spaces) if explain else [{} for _ in items]
+    return [
+        Neighbour(
+            item_id=item.item_id,
+            score=round(score, 6),
+            title=item.title or None,
+            by_space=cosine,
+            differences=differences(seed, item) if explain else {},
+            distance_m=None if np.isnan(distance) else round(float(distance), 1),
+        )
+        for item, score, cosine, distance in zip(items, scores, cosines, metres, strict=True)
+    ]
+
+
+def by_space(corpus: Corpus, row: int, rows: Rows, spaces: list[str]) -> list[dict[str, float]]:
+    """Cosine to the seed in every space that both have."""
+    out: list[dict[str, float]] = [{} for _ in rows]
+    for space in spaces:
+        table = corpus.tables[space]
+        seed, _ = table.gather(np.array([row]))
+        vectors, has = table.gather(rows)
+        for i, cosine in enumerate((vectors @ seed[0]).tolist()):
+            if has[i]:
+                out[i][space] = round(cosine, 6)
+    return out
+
+
+def differences(seed: Item, other: Item) -> dict[str, Any]:
+    """Facts that differ: (seed's, other's)."""
+    out: dict[str, Any] = {}
+    for name in FACTS:
+        a, b = getattr(seed, name), getattr(other, name)
+        a, b = getattr(a, "value", a), getattr(b, "value", b)
+        if a != b:
+            out[name] = (a, b)
+    if seed.category != other.category:
+        out["category"] = (" > ".join(seed.category), " > ".join(other.category))
+    for name in sorted(seed.attributes.keys() | other.attributes.keys()):
+        a, b = seed.attributes.get(name), other.attributes.get(name)
+        if a != b:
+            out[f"attributes.{name}"] = (a, b)
+    return out

@@ -1,0 +1,282 @@
+"""One process's engine: requests in ids and JSON on one side, the funnel's columns on the other."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from kindred.api.answers import listed, plan_facts
+from kindred.api.neighbours import find_neighbours
+from kindred.api.ports import ItemPage, Readiness
+from kindred.indexer.catalogue import Catalogue
+from kindred.indexer.encoders.base import Encoder
+from kindred.indexer.live import Live
+from kindred.rerank.funnel import Funnel, Ranked, run
+from kindred.retrieval.queries import Anchor, Queries, make_queries
+from kindred.schemas.clock import micros_now
+from kindred.schemas.errors import KindredError, NotBuilt, UnknownItem
+from kindred.schemas.event import ACTION_CODE
+from kindred.schemas.item import Item, Status
+from kindred.schemas.query import (
+    Answer,
+    BatchResult,
+    Filters,
+    Neighbours,
+    SessionAction,
+    SessionRecallRequest,
+    SimilarRequest,
+)
+from kindred.schemas.ranking import Floats
+from kindred.schemas.settings import KindredSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """One index version with the models made for it: swapped whole, never half."""
+
+    live: Live
+    funnel: Funnel
+    versions: Mapping[str, str]
+
+
+class Service:
+    """The `Engine` of the HTTP service (see `api.ports`)."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        settings: KindredSettings,
+        open_bundle: Callable[[Bundle | None], Bundle | None],
+        encoders: Mapping[str, Encoder],
+        action_weights: Floats,
+        clock: Callable[[], int] = micros_now,
+    ) -> None:
+        """`open_bundle(current)` gives a newer bundle, or None where the current one is newest."""
+        self._catalogue = catalogue
+        self._settings = settings
+        self._open_bundle = open_bundle
+        self._encoders = encoders
+        self._weights = action_weights
+        self._clock = clock
+        self._bundle: Bundle | None = None
+        self._problem = "no index has been loaded yet"
+        self._refreshing = threading.Lock()
+
+    @property
+    def bundle(self) -> Bundle:
+        """What answers are made with now; NotBuilt before the first one."""
+        if self._bundle is None:
+            raise NotBuilt(f"{self._problem}: run `kindred train` and `kindred index`")
+        return self._bundle
+
+    def similar(self, request: SimilarRequest, *, decision_id: str) -> Answer:
+        """See Engine.similar."""
+        bundle = self.bundle
+        queries = self._similar_queries(bundle, request)
+        funnel = bundle.funnel
+        if not request.blend:
+            plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=0)
+            funnel = replace(funnel, blend=plain)
+        ranked = run(funnel, queries, k=request.k, deadline_ms=self._settings.api.deadline_ms)
+        return self._answer(bundle, ranked, request.k, decision_id, request.explain)
+
+    def session_recall(self, request: SessionRecallRequest, *, decision_id: str) -> Answer:
+        """See Engine.session_recall."""
+        bundle = self.bundle
+        actions = in_order(request.actions)
+        queries = self._queries(
+            bundle,
+            actions,
+            filters=request.filters,
+            exclude_seeds=request.exclude_seen,
+            place=request.place,
+        )
+        wide = msgspec.structs.replace(bundle.funnel.recall, candidates=request.n)
+        ranked = run(
+            replace(bundle.funnel, recall=wide),
+            queries,
+            k=request.n,
+            until="recall",
+            sources=request.sources,
+        )
+        answer = self._answer(bundle, ranked, request.n, decision_id, request.explain)
+        if not len(queries.seeds):
+            known = "none of the session's items is in the index"
+            answer.degraded.append(f"session: {known if actions else 'no actions are known'}")
+        return answer
+
+    def neighbors(
+        self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool
+    ) -> Neighbours:
+        """See Engine.neighbors."""
+        return find_neighbours(
+            self.bundle.funnel.corpus, self._catalogue, item_id, space, k, filters, explain
+        )
+
+    def put_items(self, items: Sequence[Item]) -> BatchResult:
+        """See Engine.put_items."""
+        result = self._catalogue.upsert(items)
+        return BatchResult(
+            accepted=result.accepted, unchanged=result.unchanged, sequence=result.sequence
+        )
+
+    def withdraw(self, item_id: str) -> bool:
+        """See Engine.withdraw."""
+        if self._catalogue.get(item_id) is None:
+            return False
+        self._catalogue.withdraw([item_id])
+        return True
+
+    def get_item(self, item_id: str) -> Item | None:
+        """See Engine.get_item."""
+        return self._catalogue.get(item_id)
+
+    def list_items(self, after: int, limit: int) -> ItemPage:
+        """See Engine.list_items; places are rows counted from 1."""
+        page = self._catalogue.page(after_row=after - 1, limit=limit + 1)
+        more = len(page) > limit
+        page = page[:limit]
+        return ItemPage(items=[i for _, i in page], next=page[-1][0] + 1 if more else None)
+
+    def readiness(self) -> Readiness:
+        """See Engine.readiness."""
+        bundle = self._bundle
+        if bundle is None:
+            return Readiness(ready=False, problems=[self._problem])
+        sequence = bundle.live.sequence
+        return Readiness(
+            ready=True,
+            index=bundle.versions["index"],
+            sequence=sequence,
+            lag=max(self._catalogue.sequence - sequence, 0),
+            pending=bundle.live.pending,
+        )
+
+    def refresh(self) -> int:
+        """See Engine.refresh."""
+        with self._refreshing:
+            try:
+                newer = self._open_bundle(self._bundle)
+            except KindredError as error:
+                self._problem = str(error)
+                if self._bundle is None:
+                    return 0
+                newer = None
+            if newer is not None:
+                old, self._bundle = self._bundle, newer
+                if old is not None:
+                    # Requests under way still read the old version; its files stay until they end.
+                    threading.Timer(10.0, old.live.close).start()
+            assert self._bundle is not None
+            return self._bundle.live.apply_changes()
+
+    def warm(self) -> None:
+        """See Engine.warm."""
+        self._encode(Item(item_id="warm", title="warm"), ("text",))
+
+    def close(self) -> None:
+        """See Engine.close."""
+        if self._bundle is not None:
+            self._bundle.live.close()
+        self._catalogue.close()
+
+    def _similar_queries(self, bundle: Bundle, request: SimilarRequest) -> Queries:
+        """The session so far with the seed as its newest item."""
+        item, inline = request.item, request.item is not None
+        seed: tuple[SessionAction, ...] = ()
+        if request.item_id is not None:
+            columns = bundle.funnel.corpus.columns
+            row = int(columns.rows([request.item_id])[0])
+            if row >= 0:
+                seed = (SessionAction(item_id=request.item_id),)
+            if row < 0 or not columns.active[row]:
+                # Not in the index (yet, or any more): what the catalogue says stands for it.
+                item = self._catalogue.get(request.item_id)
+                if item is None:
+                    raise UnknownItem(request.item_id)
+        queries = self._queries(
+            bundle,
+            (*in_order(request.session), *seed),
+            filters=request.filters,
+            exclude_seeds=True,
+            place=request.place,
+            dislike=request.dislike,
+        )
+        if item is None:
+            return queries
+        spaces = [s for s in self._encoders if s in bundle.funnel.corpus.tables]
+        vectors = self._encode(item, spaces)
+        if inline or not seed:
+            anchor = Anchor.of_item(bundle.funnel.corpus.columns, item)
+            queries = replace(queries, anchor=anchor)
+        return replace(queries, inline=vectors)
+
+    def _queries(
+        self,
+        bundle: Bundle,
+        actions: Sequence[SessionAction],
+        *,
+        filters: Filters,
+        exclude_seeds: bool,
+        place: Any,
+        dislike: Sequence[str] = (),
+    ) -> Queries:
+        columns = bundle.funnel.corpus.columns
+        rows = columns.rows([a.item_id for a in actions])
+        codes = np.array([ACTION_CODE[a.action.value] for a in actions], np.int64)
+        away = columns.rows(list(dislike))
+        away = away[away >= 0]
+        return make_queries(
+            columns,
+            np.array([0, len(rows)]),
+            rows,
+            now=self._clock(),
+            half_life=bundle.funnel.recall.session_half_life,
+            action_weights=np.sqrt(np.maximum(self._weights[codes], 1e-3)),
+            filters=(filters,),
+            exclude_seeds=exclude_seeds,
+            places=[place],
+            dislikes=(np.array([0, len(away)]), away),
+        )
+
+    def _encode(self, item: Item, spaces: Sequence[str]) -> dict[str, Floats]:
+        """float32[1, d] by space, for the spaces that the item has something for."""
+        vectors = {}
+        for space in spaces:
+            encoder = self._encoders.get(space)
+            if encoder is not None and encoder.key(item) is not None:
+                encoded = encoder.encode([item])
+                if encoded.ok[0]:
+                    vectors[space] = encoded.vectors
+        return vectors
+
+    def _answer(
+        self, bundle: Bundle, ranked: Ranked, k: int, decision_id: str, explain: bool
+    ) -> Answer:
+        corpus = bundle.funnel.corpus
+        return Answer(
+            decision_id=decision_id,
+            items=listed(ranked, k, corpus.columns, self._catalogue, explain=explain),
+            degraded=list(ranked.degraded),
+            ms={**ranked.ms, "total": round(sum(ranked.ms.values()), 4)},
+            versions=dict(bundle.versions),
+            notes=list(self._settings.notes),
+            plan=plan_facts(ranked, corpus) if explain else None,
+        )
+
+
+def in_order(actions: Sequence[SessionAction]) -> tuple[SessionAction, ...]:
+    """Oldest first: by time where every action has one, else as given."""
+    if any(a.ts is None for a in actions):
+        return tuple(actions)
+    return tuple(sorted(actions, key=lambda a: a.ts or 0))
+
+
+def shown(item: Item | None) -> bool:
+    """Whether an item may be in an answer."""
+    return item is not None and item.status is Status.ACTIVE

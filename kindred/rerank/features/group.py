@@ -1,0 +1,66 @@
+"""What a feature group is, and what it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from kindred.retrieval.queries import Queries
+from kindred.retrieval.segments import owners_of
+from kindred.retrieval.sources import Corpus
+from kindred.schemas.ranking import Candidates, Floats, Rows
+
+
+@dataclass(frozen=True)
+class Context:
+    """n candidates of Q queries over one corpus: everything a feature may read."""
+
+    queries: Queries
+    candidates: Candidates
+    corpus: Corpus
+
+    @cached_property
+    def owners(self) -> Rows:
+        """int64[n]: the query of each candidate."""
+        return owners_of(self.candidates.offsets)
+
+    @property
+    def rows(self) -> Rows:
+        """int64[n]: the catalogue row of each candidate."""
+        return self.candidates.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column: its name and what it says, unit included."""
+
+    name: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureGroup:
+    """Columns computed together: `fill(context, out)` writes float32[n, len(features)].
+
+    What is unknown is NaN, never zero by accident.
+    """
+
+    name: str
+    features: tuple[Feature, ...]
+    fill: Callable[[Context, Floats], None]
+
+
+def table(**meanings: str) -> tuple[Feature, ...]:
+    """Features from name = meaning."""
+    return tuple(Feature(name, meaning) for name, meaning in meanings.items())
+
+
+def gather(column: Floats, rows: Rows) -> Floats:
+    """`column[rows]`, NaN for rows that are newer than the column."""
+    if len(column) == 0:
+        return np.full(len(rows), np.nan, np.float32)
+    inside = rows < len(column)
+    return np.where(inside, column[np.where(inside, rows, 0)], np.nan).astype(np.float32)

@@ -1,0 +1,107 @@
+"""The funnel: recall → features → rank → calibrate → blend, as plain composition.
+
+HTTP, `kindred recommend` and `kindred evaluate` call `run`; nothing else orders items.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from kindred.indexer.store.port import Plan
+from kindred.rerank.blend import blend
+from kindred.rerank.calibration import Calibration
+from kindred.rerank.features import Context, assemble
+from kindred.rerank.lambdamart import Ranker
+from kindred.retrieval.queries import Queries
+from kindred.retrieval.recall import recall
+from kindred.retrieval.sources import Corpus
+from kindred.schemas.ranking import Candidates, Mask
+from kindred.schemas.settings import BlendSettings, RecallSettings
+
+Stage = Literal["recall", "rank", "blend"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Funnel:
+    """What one answer is made with: one consistent set, swapped whole."""
+
+    corpus: Corpus
+    recall: RecallSettings
+    blend: BlendSettings
+    ranker: Ranker | None = None
+    calibration: Calibration | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """Ordered candidates of a batch, and what it took."""
+
+    candidates: Candidates
+    sponsored: Mask
+    """bool[n]: in the list as a sponsored item"""
+    plans: tuple[Plan, ...]
+    ms: dict[str, float]
+    """Milliseconds by stage"""
+    degraded: tuple[str, ...] = field(default=())
+
+
+def run(
+    funnel: Funnel,
+    queries: Queries,
+    *,
+    k: int,
+    until: Stage = "blend",
+    sources: Iterable[str] | None = None,
+    deadline_ms: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Ranked:
+    """Ordered candidates for every query, as far as stage `until`.
+
+    Past `deadline_ms` the remaining stages give way to the order so far, and `degraded` says
+    which. The whole list comes back; the caller takes the first k, which the blend's floor and
+    caps look at.
+    """
+    begin = clock()
+    ms: dict[str, float] = {}
+
+    def lap(stage: str, since: float) -> float:
+        now = clock()
+        ms[stage] = round((now - since) * 1000, 4)
+        return now
+
+    recalled = recall(queries, funnel.corpus, funnel.recall, sources)
+    at = lap("recall", begin)
+    candidates, degraded = recalled.candidates, list(recalled.degraded)
+    paid = np.zeros(len(candidates), np.bool_)
+    late = deadline_ms is not None and (at - begin) * 1000 > deadline_ms
+    if until != "recall" and (late or funnel.ranker is None):
+        why = "past the deadline" if late else "no ranker is trained"
+        degraded.append(f"rank: merge order ({why})")
+    elif until != "recall" and funnel.ranker is not None and len(candidates):
+        features = assemble(Context(queries, candidates, funnel.corpus))
+        at = lap("features", at)
+        score = funnel.ranker.score(features)
+        candidates = candidates.with_columns(features=features, score=score).sorted_by(score)
+        at = lap("rank", at)
+        if until == "blend" and funnel.calibration is not None:
+            assert candidates.score is not None
+            probability = funnel.calibration.probability(candidates.score)
+            candidates, paid = blend(
+                candidates.with_columns(probability=probability),
+                funnel.corpus.columns,
+                funnel.blend,
+                k,
+            )
+            lap("blend", at)
+    return Ranked(
+        candidates=candidates,
+        sponsored=paid,
+        plans=recalled.plans,
+        ms=ms,
+        degraded=tuple(degraded),
+    )

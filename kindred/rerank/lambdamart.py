@@ -1,0 +1,116 @@
+"""The ranker: LightGBM lambdarank, trained, kept as text, asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kindred.schemas.ranking import Doubles, Floats, Rows
+from kindred.schemas.settings import RankerSettings
+
+if TYPE_CHECKING:
+    import lightgbm
+
+GAINS = (0, 1, 3, 7, 15, 31, 63)
+"""Gain of grades 0 to 6."""
+
+
+@dataclass(frozen=True)
+class Ranker:
+    """A trained booster; `features` names its columns."""
+
+    booster: lightgbm.Booster
+    features: tuple[str, ...]
+
+    def score(self, features: Floats) -> Doubles:
+        """float64[n] from float32[n, F]; one thread, so that processes share the cores."""
+        if not len(features):
+            return np.zeros(0)
+        scores = self.booster.predict(features, num_threads=1, validate_features=False)
+        return np.asarray(scores, np.float64)
+
+    @property
+    def text(self) -> str:
+        """LightGBM's own text form."""
+        return str(self.booster.model_to_string())
+
+    @classmethod
+    def from_text(cls, text: str) -> Ranker:
+        """The ranker that `text` describes."""
+        import lightgbm
+
+        booster = lightgbm.Booster(model_str=text)
+        return cls(booster, tuple(booster.feature_name()))
+
+    def importance(self) -> dict[str, float]:
+        """Share of the total gain by feature, largest first."""
+        gain = np.asarray(self.booster.feature_importance("gain"), np.float64)
+        share = gain / max(gain.sum(), 1e-12)
+        order = np.argsort(-share)
+        return {self.features[i]: round(float(share[i]), 5) for i in order}
+
+
+@dataclass(frozen=True, slots=True)
+class RankingSet:
+    """Training rows: n candidates of Q queries with integer grades."""
+
+    features: Floats
+    grades: NDArray[np.int8]
+    lengths: Rows
+
+
+def fit_ranker(
+    train: RankingSet,
+    development: RankingSet,
+    names: tuple[str, ...],
+    settings: RankerSettings,
+    *,
+    seed: int,
+    threads: int = 0,
+    on_tree: Callable[[int], None],
+) -> tuple[Ranker, int]:
+    """(ranker, trees): stops early on the development part's NDCG@10, which is unweighted.
+
+    Deterministic for a seed and a number of threads.
+    """
+    import lightgbm
+
+    params: dict[str, Any] = {
+        "objective": "lambdarank",
+        "label_gain": list(GAINS),
+        "lambdarank_truncation_level": settings.truncation,
+        "learning_rate": settings.learning_rate,
+        "num_leaves": settings.leaves,
+        "min_data_in_leaf": settings.min_data_in_leaf,
+        "feature_fraction": 0.8,
+        "metric": "ndcg",
+        "eval_at": [10],
+        "seed": seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": threads,
+        "verbosity": -1,
+    }
+    data = lightgbm.Dataset(
+        train.features, train.grades, group=train.lengths, feature_name=list(names)
+    )
+    check = lightgbm.Dataset(
+        development.features, development.grades, group=development.lengths, reference=data
+    )
+
+    def tick(_: Any) -> None:
+        on_tree(1)
+
+    booster = lightgbm.train(
+        params,
+        data,
+        num_boost_round=settings.trees,
+        valid_sets=[check],
+        callbacks=[lightgbm.early_stopping(settings.early_stopping, verbose=False), tick],
+    )
+    best = booster.best_iteration or settings.trees
+    return Ranker.from_text(booster.model_to_string(num_iteration=best)), best

@@ -1,0 +1,150 @@
+"""Recall: every source asked once, filters applied, lists merged (SPEC §3.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kindred.indexer.store.port import Found, Plan, Search
+from kindred.retrieval.merge import merge
+from kindred.retrieval.queries import Queries
+from kindred.retrieval.segments import offsets_of
+from kindred.retrieval.sources import MEMORY, SOURCES, SPACES, Corpus, Entries
+from kindred.schemas.errors import StoreError
+from kindred.schemas.ranking import Candidates, Mask, Rows
+from kindred.schemas.settings import RecallSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recalled:
+    """Candidates, best merged first, with how they came about."""
+
+    candidates: Candidates
+    plans: tuple[Plan, ...]
+    """One for each distinct filter."""
+    degraded: tuple[str, ...] = field(default=())
+
+
+def recall(
+    queries: Queries,
+    corpus: Corpus,
+    settings: RecallSettings,
+    only: Iterable[str] | None = None,
+) -> Recalled:
+    """Candidates of every query from all sources, or from those named in `only`.
+
+    A store that fails costs its sources, not the answer: `degraded` says so.
+    """
+    wanted = set(SOURCES if only is None else only)
+    quotas = {n: s.quota for n, s in settings.sources.items() if s.quota and n in wanted}
+    spare = int(queries.lengths.max(initial=0))
+    found: dict[str, Entries] = {}
+    degraded: tuple[str, ...] = ()
+    allowed = [corpus.planner.allowed(f) for f in queries.filters]
+    plans = tuple(corpus.planner.plan(a, max(quotas.values(), default=1)) for a in allowed)
+    try:
+        found |= nearest(queries, corpus, {n: quotas[n] for n in SPACES if n in quotas}, spare)
+    except StoreError as error:
+        degraded = (f"recall: vector sources left out ({error})",)
+    for name, source in MEMORY.items():
+        if name in quotas:
+            found[name] = source(queries, corpus, quotas[name] + spare, settings)
+    masks = [a.mask for a in allowed]
+    kept = {
+        name: screened(entries, queries, masks, corpus.columns.size, quotas[name], name)
+        for name, entries in found.items()
+    }
+    return Recalled(
+        candidates=merge(kept, len(queries), corpus.columns.size, settings),
+        plans=plans,
+        degraded=degraded,
+    )
+
+
+def nearest(
+    queries: Queries, corpus: Corpus, quotas: dict[str, int], spare: int
+) -> dict[str, Entries]:
+    """Nearest neighbours of the query vectors in every space: one call of the store.
+
+    Queries are grouped by filter; a filter that few rows pass is scanned exactly instead
+    (`FilterPlanner`).
+    """
+    searches: list[tuple[str, Rows, Search]] = []
+    for f, filters in enumerate(queries.filters):
+        group = np.flatnonzero(queries.filter_ids == f)
+        allowed = corpus.planner.allowed(filters)
+        for space, quota in quotas.items():
+            table = corpus.tables.get(space)
+            if table is None or not len(group):
+                continue
+            vectors, present = queries.vectors(space, table)
+            ask = group[present[group]]
+            if len(ask):
+                plan = corpus.planner.plan(allowed, quota)
+                search = Search(
+                    space=space,
+                    vectors=vectors[ask],
+                    k=quota + spare,
+                    filters=filters,
+                    allowed=allowed.rows if plan.mode == "scan" else None,
+                    plan=plan,
+                )
+                searches.append((space, ask, search))
+    answers = answer(corpus, [search for _, _, search in searches])
+    parts: dict[str, list[Entries]] = {}
+    for (space, ask, _), hits in zip(searches, answers, strict=True):
+        there = hits.rows >= 0
+        owners = np.repeat(ask, there.sum(axis=1))
+        parts.setdefault(space, []).append(Entries(owners, hits.rows[there], hits.scores[there]))
+    return {space: joined(entries) for space, entries in parts.items()}
+
+
+def answer(corpus: Corpus, searches: list[Search]) -> list[Found]:
+    """Scans by the exact store, the rest by the engine, each in one batch."""
+    scans = [s.plan.mode == "scan" for s in searches]
+    by_scan = iter(
+        corpus.exact.search([s for s, scan in zip(searches, scans, strict=True) if scan])
+    )
+    by_engine = iter(
+        corpus.store.search([s for s, scan in zip(searches, scans, strict=True) if not scan])
+    )
+    return [next(by_scan) if scan else next(by_engine) for scan in scans]
+
+
+def joined(parts: list[Entries]) -> Entries:
+    """Several groups' entries with queries in order."""
+    if len(parts) == 1:
+        return parts[0]
+    queries = np.concatenate([p.queries for p in parts])
+    order = np.argsort(queries, kind="stable")
+    return Entries(
+        queries[order],
+        np.concatenate([p.rows for p in parts])[order],
+        np.concatenate([p.scores for p in parts])[order],
+    )
+
+
+def screened(
+    entries: Entries, queries: Queries, masks: list[Mask], size: int, quota: int, source: str
+) -> Entries:
+    """Without what the filter refuses and the seeds that may not come back; at most `quota`."""
+    if not len(entries.rows):
+        return entries
+    if len(masks) == 1:
+        keep = masks[0][entries.rows]
+    else:
+        keep = np.zeros(len(entries.rows), np.bool_)
+        which = queries.filter_ids[entries.queries]
+        for f, mask in enumerate(masks):
+            mine = which == f
+            keep[mine] = mask[entries.rows[mine]]
+    if source != "revisit" and len(queries.seeds):
+        # `revisit` alone brings a session's own items back; elsewhere they only take up places.
+        own = np.isin(entries.queries * size + entries.rows, queries.owners * size + queries.seeds)
+        keep &= ~own
+    owners, rows, scores = entries.queries[keep], entries.rows[keep], entries.scores[keep]
+    offsets = offsets_of(np.bincount(owners, minlength=len(queries)))
+    head = np.arange(len(owners)) - offsets[owners] < quota
+    return Entries(owners[head], rows[head], scores[head])
