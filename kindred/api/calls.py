@@ -1,0 +1,171 @@
+"""Engine calls off the event loop: a few threads, a bounded queue, and a hard time limit.
+
+Deadlines and fallbacks are the engine's; the limit here is for a call that does not come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from kindred.api.ids import time_ordered_id
+from kindred.api.metrics import Metrics
+from kindred.api.ports import Engine, ItemPage, Readiness
+from kindred.api.problems import Hung, Overloaded
+from kindred.schemas.item import Item
+from kindred.schemas.query import (
+    Answer,
+    BatchResult,
+    Filters,
+    Neighbours,
+    SessionRecallRequest,
+    SimilarRequest,
+)
+
+T = TypeVar("T")
+
+READ_THREADS = 4
+"""The embedded engine holds the interpreter lock: more threads would only wait for it."""
+WRITE_THREADS = 2
+"""Writes wait for the disk; they must not hold up reads."""
+QUEUE = 128
+"""Calls that may wait for a thread."""
+HARD_LIMIT = 10
+"""A call may take this many deadlines."""
+WRITE_LIMIT_S = 30.0
+
+
+class Lane:
+    """Threads of their own, with at most `queue` calls waiting."""
+
+    def __init__(self, name: str, threads: int, queue: int, limit_s: float) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._room = threads + queue
+        self._limit = limit_s
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._admitted = 0
+        self._begun: dict[int, float] = {}
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """The call's result; Overloaded without room, Hung past the limit."""
+        with self._lock:
+            if self._admitted >= self._room:
+                raise Overloaded(f"{self._admitted} requests are waiting")
+            self._admitted += 1
+        future = self._pool.submit(self._timed, call)
+        future.add_done_callback(self._leave)
+        try:
+            async with asyncio.timeout(self._limit):
+                return await asyncio.wrap_future(future)
+        except TimeoutError as error:
+            if future.done() and not future.cancelled():
+                raise
+            raise Hung(f"no answer within {self._limit:g} s") from error
+
+    def _timed(self, call: Callable[[], T]) -> T:
+        thread = threading.get_ident()
+        self._begun[thread] = time.monotonic()
+        try:
+            return call()
+        finally:
+            del self._begun[thread]
+
+    def _leave(self, _: Future[T]) -> None:
+        with self._lock:
+            self._admitted -= 1
+
+    @property
+    def waiting(self) -> int:
+        """Calls admitted and not finished."""
+        return self._admitted
+
+    def stuck_s(self) -> float:
+        """Seconds since the last thread got stuck; 0 while any thread is free or fresh."""
+        begun = list(self._begun.values())
+        if len(begun) < self._threads:
+            return 0.0
+        held = time.monotonic() - max(begun)
+        return held if held > self._limit else 0.0
+
+    def close(self) -> None:
+        """Take no more calls; running ones are not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Calls:
+    """The engine as handlers use it: awaitable, counted, and with a decision id for each answer."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        *,
+        deadline_ms: int,
+        clock: Callable[[], int],
+        read_threads: int = READ_THREADS,
+        queue: int = QUEUE,
+    ) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._clock = clock
+        limit_s = HARD_LIMIT * deadline_ms / 1000
+        self.reads = Lane("engine-read", read_threads, queue, limit_s)
+        self.writes = Lane("engine-write", WRITE_THREADS, queue, max(WRITE_LIMIT_S, limit_s))
+
+    async def similar(self, request: SimilarRequest) -> Answer:
+        """See Engine.similar."""
+        decision = time_ordered_id(self._clock())
+        answer = await self.reads.run(lambda: self._engine.similar(request, decision_id=decision))
+        self._metrics.answered("similar", answer)
+        return answer
+
+    async def session_recall(self, request: SessionRecallRequest) -> Answer:
+        """See Engine.session_recall."""
+        decision = time_ordered_id(self._clock())
+        answer = await self.reads.run(
+            lambda: self._engine.session_recall(request, decision_id=decision)
+        )
+        self._metrics.answered("session_recall", answer)
+        return answer
+
+    async def neighbors(
+        self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool
+    ) -> Neighbours:
+        """See Engine.neighbors."""
+        return await self.reads.run(
+            lambda: self._engine.neighbors(item_id, space, k, filters, explain)
+        )
+
+    async def put_items(self, items: Sequence[Item]) -> BatchResult:
+        """See Engine.put_items."""
+        return await self.writes.run(lambda: self._engine.put_items(items))
+
+    async def withdraw(self, item_id: str) -> bool:
+        """See Engine.withdraw."""
+        return await self.writes.run(lambda: self._engine.withdraw(item_id))
+
+    async def get_item(self, item_id: str) -> Item | None:
+        """See Engine.get_item."""
+        return await self.reads.run(lambda: self._engine.get_item(item_id))
+
+    async def list_items(self, after: int, limit: int) -> ItemPage:
+        """See Engine.list_items."""
+        return await self.reads.run(lambda: self._engine.list_items(after, limit))
+
+    def readiness(self) -> Readiness:
+        """See Engine.readiness."""
+        return self._engine.readiness()
+
+    def stuck_s(self) -> float:
+        """Seconds for which every reading thread has been stuck."""
+        return self.reads.stuck_s()
+
+    def close(self) -> None:
+        """Take no more calls."""
+        self.reads.close()
+        self.writes.close()

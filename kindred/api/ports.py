@@ -1,0 +1,84 @@
+"""What the HTTP service asks of whatever answers: the `Engine`, and two shapes of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from kindred.schemas.base import Record
+from kindred.schemas.item import Item
+from kindred.schemas.query import (
+    Answer,
+    BatchResult,
+    Filters,
+    Neighbours,
+    SessionRecallRequest,
+    SimilarRequest,
+)
+
+
+class ItemPage(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Part of the catalogue, in the order of its rows."""
+
+    items: list[Item]
+    next: int | None = None
+    """What to give as `after` for the next page; null after the last one."""
+
+
+class Readiness(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """Whether this process can answer, and what it answers from."""
+
+    ready: bool
+    index: str | None = None
+    """Version of the index in use."""
+    sequence: int = 0
+    """Catalogue change that the answers already show."""
+    lag: int = 0
+    """Catalogue changes that they do not show yet."""
+    pending: int = 0
+    """Items shown without some of their vectors, which are being made."""
+    problems: list[str] = []
+    """Why it is not ready, in words."""
+
+
+class Engine(Protocol):
+    """One process's way to answers. Every method blocks and may be called from any thread.
+
+    Errors: UnknownItem and other InputError for what the caller got wrong (with its path), NotBuilt
+    before the first index, StoreUnavailable and StoreTimeout for a vector store that fails.
+    """
+
+    def similar(self, request: SimilarRequest, *, decision_id: str) -> Answer:
+        """Ranked and blended items that go with a seed."""
+
+    def session_recall(self, request: SessionRecallRequest, *, decision_id: str) -> Answer:
+        """Candidates for a session."""
+
+    def neighbors(
+        self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool
+    ) -> Neighbours:
+        """Nearest items in one vector space; None picks the first space that the item is in."""
+
+    def put_items(self, items: Sequence[Item]) -> BatchResult:
+        """Upsert items; what is accepted is durable."""
+
+    def withdraw(self, item_id: str) -> bool:
+        """End a listing; False where the catalogue does not hold it. Twice is as good as once."""
+
+    def get_item(self, item_id: str) -> Item | None:
+        """The item as the catalogue holds it."""
+
+    def list_items(self, after: int, limit: int) -> ItemPage:
+        """At most `limit` items behind the place `after` (0 is the start)."""
+
+    def readiness(self) -> Readiness:
+        """Cheap: called by every health check and scrape."""
+
+    def refresh(self) -> int:
+        """Apply catalogue changes, switch to a newer index; the number of changes applied."""
+
+    def warm(self) -> None:
+        """Load what the first cold seed would wait for."""
+
+    def close(self) -> None:
+        """Release files and threads."""

@@ -1,0 +1,103 @@
+"""A small engine over dictionaries, for tests of the HTTP border."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from kindred.api.ports import ItemPage, Readiness
+from kindred.schemas.errors import UnknownItem
+from kindred.schemas.item import Item
+from kindred.schemas.query import (
+    Answer,
+    BatchResult,
+    Filters,
+    Neighbour,
+    Neighbours,
+    RankedItem,
+    SessionRecallRequest,
+    SimilarRequest,
+)
+
+
+class DictEngine:
+    """Answers every question with the first items it holds."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, Item] = {}
+        self.sequence = 0
+        self.not_ready: list[str] = []
+        self.released = threading.Event()
+        self.released.set()
+        self.error: Exception | None = None
+        self.seen: list[object] = []
+
+    def _enter(self, request: object) -> None:
+        self.seen.append(request)
+        self.released.wait(30)
+        if self.error is not None:
+            raise self.error
+
+    def _answer(self, decision_id: str, count: int) -> Answer:
+        items = [
+            RankedItem(item_id=item_id, position=at, score=1.0 / (1 + at), title=item.title)
+            for at, (item_id, item) in enumerate(list(self.items.items())[:count])
+        ]
+        return Answer(decision_id=decision_id, items=items, ms={"recall": 1.5, "total": 2.0})
+
+    def similar(self, request: SimilarRequest, *, decision_id: str) -> Answer:
+        self._enter(request)
+        if request.item_id is not None and request.item_id not in self.items:
+            raise UnknownItem(request.item_id)
+        return self._answer(decision_id, request.k)
+
+    def session_recall(self, request: SessionRecallRequest, *, decision_id: str) -> Answer:
+        self._enter(request)
+        return self._answer(decision_id, request.n)
+
+    def neighbors(
+        self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool
+    ) -> Neighbours:
+        self._enter((item_id, space, k, filters, explain))
+        if item_id not in self.items:
+            raise UnknownItem(item_id)
+        others = [Neighbour(item_id=other, score=0.5) for other in self.items if other != item_id]
+        return Neighbours(
+            item_id=item_id, space=space or "text", neighbours=others[:k], spaces=["text"]
+        )
+
+    def put_items(self, items: Sequence[Item]) -> BatchResult:
+        self._enter(items)
+        changed = [item for item in items if self.items.get(item.item_id) != item]
+        self.items.update((item.item_id, item) for item in changed)
+        self.sequence += len(changed)
+        unchanged = len(items) - len(changed)
+        return BatchResult(accepted=len(changed), unchanged=unchanged, sequence=self.sequence)
+
+    def withdraw(self, item_id: str) -> bool:
+        return self.items.pop(item_id, None) is not None
+
+    def get_item(self, item_id: str) -> Item | None:
+        return self.items.get(item_id)
+
+    def list_items(self, after: int, limit: int) -> ItemPage:
+        page = list(self.items.values())[after : after + limit]
+        more = after + limit < len(self.items)
+        return ItemPage(items=page, next=after + limit if more else None)
+
+    def readiness(self) -> Readiness:
+        return Readiness(
+            ready=not self.not_ready,
+            index=None if self.not_ready else "v1",
+            sequence=self.sequence,
+            problems=list(self.not_ready),
+        )
+
+    def refresh(self) -> int:
+        return 0
+
+    def warm(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
