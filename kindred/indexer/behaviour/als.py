@@ -64,7 +64,8 @@ class AlsModel:
         """float32[N, d]: the items' directions, for the index; zero where absent."""
         lengths = np.linalg.norm(self.items, axis=1, keepdims=True)
         unit: Floats = np.zeros_like(self.items)
-        return np.divide(self.items, lengths, out=unit, where=lengths > 0)
+        np.divide(self.items, lengths, out=unit, where=lengths > 0)
+        return unit
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What serving needs, by name, to be kept."""

@@ -55,7 +55,7 @@ class PairTable:
         starts = self.indptr[safe] if len(self.indptr) > 1 else np.zeros(len(rows), np.int64)
         ends = self.indptr[safe + 1] if len(self.indptr) > 1 else starts
         counts = np.where(known, np.minimum(ends - starts, limit), 0)
-        return np.repeat(np.arange(len(rows)), counts), _ranges(starts, counts)
+        return np.repeat(np.arange(len(rows)), counts), ranges(starts, counts)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The columns by name, to be kept."""
@@ -159,7 +159,7 @@ def _expand(
     """
     starts = visits.offsets[visits.visit[occurrences]]
     sizes = visits.offsets[visits.visit[occurrences] + 1] - starts
-    other = _ranges(starts, sizes)
+    other = ranges(starts, sizes)
     owner = np.repeat(np.arange(len(occurrences)), sizes)
     distance = visits.step[other] - visits.step[occurrences][owner]
     keep = other != occurrences[owner]
@@ -214,7 +214,7 @@ def _kth_best(scores: Floats, owner: Rows, sizes: Rows, k: int) -> Floats:
     return worst
 
 
-def _ranges(starts: Rows, counts: Rows) -> Rows:
+def ranges(starts: Rows, counts: Rows) -> Rows:
     """starts[0], starts[0] + 1, … (counts[0] of them), then starts[1], …"""
     ends = np.cumsum(counts)
     total = int(ends[-1]) if len(ends) else 0
