@@ -1,0 +1,322 @@
+"""`ServerStore`: a Qdrant server or cluster. Every `qdrant_client` name is in this file.
+
+A collection is one version of the index; an alias names the one in use, so that a new version is
+built beside the old one and takes its place in one step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import numpy as np
+from qdrant_client import QdrantClient
+from qdrant_client import models as m
+from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
+from qdrant_client.http.exceptions import (
+    ApiException,
+    ResponseHandlingException,
+    UnexpectedResponse,
+)
+
+from kindred.indexer.store.answers import (
+    asked,
+    check_points,
+    found,
+    limit,
+    named_vectors,
+    retrieved,
+    same_payloads,
+)
+from kindred.indexer.store.checks import check_rows, check_space, check_vectors
+from kindred.indexer.store.payload import (
+    INDEXES,
+    AnyOf,
+    Between,
+    Condition,
+    closed_ring,
+    conditions,
+)
+from kindred.indexer.store.port import Found, Points, Search
+from kindred.schemas.errors import StoreError, StoreTimeout, StoreUnavailable
+from kindred.schemas.query import Filters, GeoRadius
+from kindred.schemas.ranking import Floats, Mask, Rows
+from kindred.schemas.settings import StoreSettings
+
+_BATCH = 512
+"""Points of one request."""
+
+
+def connect(settings: StoreSettings) -> QdrantClient:
+    """A client of the server that the settings name; nothing is asked of it yet."""
+    client = QdrantClient(
+        url=settings.url, api_key=settings.api_key or None, check_compatibility=False
+    )
+    patience = httpx.Timeout(settings.timeout_ms / 1000).as_dict()
+
+    def hurry(request: httpx.Request, send: Callable[[httpx.Request], httpx.Response]) -> Any:
+        # The client knows whole seconds only; a call with a time of its own (a write) names it.
+        if "timeout" not in request.url.params:
+            request.extensions["timeout"] = patience
+        return send(request)
+
+    client.http.client.add_middleware(hurry)
+    return client
+
+
+class ServerStore:
+    """See `VectorStore`. `collection` may be an alias."""
+
+    def __init__(
+        self,
+        client: QdrantClient,
+        collection: str,
+        spaces: Mapping[str, int],
+        settings: StoreSettings,
+    ) -> None:
+        self._client = client
+        self.collection = collection
+        self._spaces = dict(spaces)
+        self._ef = settings.ef
+        self._patience = settings.write_timeout_s
+
+    @classmethod
+    def create(
+        cls,
+        client: QdrantClient,
+        collection: str,
+        spaces: Mapping[str, int],
+        settings: StoreSettings,
+    ) -> ServerStore:
+        """A new collection; StoreError where one of that name exists.
+
+        Payload indexes exist before the first point, so that the graph gets their links.
+        """
+        patience = settings.write_timeout_s
+        with _border("create the collection"):
+            client.create_collection(
+                collection,
+                {s: m.VectorParams(size=d, distance=m.Distance.COSINE) for s, d in spaces.items()},
+                hnsw_config=m.HnswConfigDiff(m=settings.m, ef_construct=settings.ef_construct),
+                timeout=patience,
+            )
+            for key, index in INDEXES.items():
+                schema = _INDEX_PARAMS[index.kind](type=index.kind, enable_hnsw=index.links)
+                client.create_payload_index(collection, key, schema, timeout=patience)
+        return cls(client, collection, spaces, settings)
+
+    @classmethod
+    def open(cls, client: QdrantClient, collection: str, settings: StoreSettings) -> ServerStore:
+        """The collection of that name or alias; StoreError where there is none."""
+        with _border("open the collection"):
+            vectors = client.get_collection(collection).config.params.vectors
+        if not isinstance(vectors, dict):
+            raise StoreError(f"collection {collection!r} has no named vectors")
+        return cls(client, collection, {s: p.size for s, p in vectors.items()}, settings)
+
+    @property
+    def spaces(self) -> Mapping[str, int]:
+        """See VectorSearch.spaces."""
+        return self._spaces
+
+    def upsert(self, points: Points) -> None:
+        """See VectorStore.upsert."""
+        check_points(points, self._spaces)
+        named = named_vectors(points)
+        rows = points.rows.tolist()
+        for start in range(0, len(rows), _BATCH):
+            batch = [
+                m.PointStruct(
+                    id=rows[i],
+                    vector={space: vector.tolist() for space, vector in named[i].items()},
+                    payload=dict(points.payloads[i]),
+                )
+                for i in range(start, min(start + _BATCH, len(rows)))
+            ]
+            with _border("write points"):
+                self._client.upsert(self.collection, batch, timeout=self._patience)
+
+    def set_payload(self, rows: Rows, payloads: Sequence[Mapping[str, Any]]) -> None:
+        """See VectorStore.set_payload; rows that get the same payload are one operation."""
+        check_rows(rows)
+        for ids, payload in same_payloads(rows, payloads):
+            with _border("write payload"), _absent_let_be():
+                self._client.set_payload(
+                    self.collection, payload, points=list(ids), timeout=self._patience
+                )
+
+    def set_vectors(self, rows: Rows, space: str, vectors: Floats) -> None:
+        """See VectorStore.set_vectors."""
+        check_rows(rows)
+        check_vectors(vectors, check_space(self._spaces, space), count=len(rows))
+        for start in range(0, len(rows), _BATCH):
+            part = slice(start, start + _BATCH)
+            pairs = zip(rows[part].tolist(), vectors[part].tolist(), strict=True)
+            batch = [m.PointVectors(id=row, vector={space: vector}) for row, vector in pairs]
+            with _border("write vectors"), _absent_let_be():
+                self._client.update_vectors(self.collection, batch, timeout=self._patience)
+
+    def delete(self, rows: Rows) -> None:
+        """See VectorStore.delete."""
+        check_rows(rows)
+        if len(rows):
+            with _border("delete points"):
+                points = m.PointIdsList(points=rows.tolist())
+                self._client.delete(self.collection, points, timeout=self._patience)
+
+    def count(self, filters: Filters | None = None) -> int:
+        """See VectorSearch.count."""
+        with _border("count"):
+            return self._client.count(self.collection, _filter(filters), exact=True).count
+
+    def search(self, searches: Sequence[Search]) -> list[Found]:
+        """See VectorSearch.search; a plan's `scan` is the server's own exact search here."""
+        positions = [asked(search, self._spaces) for search in searches]
+        requests = [
+            request
+            for search, wanted in zip(searches, positions, strict=True)
+            for request in self._requests(search, wanted)
+        ]
+        if requests:
+            with _border("search"):
+                responses = self._client.query_batch_points(self.collection, requests)
+        ends = np.cumsum([len(wanted) for wanted in positions]).tolist()
+        return [
+            found(search, wanted, [r.points for r in responses[end - len(wanted) : end]])
+            if len(wanted)
+            else Found.nothing(len(search.vectors), search.k)
+            for search, wanted, end in zip(searches, positions, ends, strict=True)
+        ]
+
+    def _requests(self, search: Search, wanted: Rows) -> list[m.QueryRequest]:
+        plan = search.plan
+        under = None if plan.mode == "graph" else _filter(search.filters)
+        params = m.SearchParams(
+            hnsw_ef=plan.ef or self._ef, exact=plan.exact or plan.mode == "scan"
+        )
+        fetched = limit(search)
+        return [
+            m.QueryRequest(
+                query=vector, using=search.space, limit=fetched, filter=under, params=params
+            )
+            for vector in search.vectors[wanted].tolist()
+        ]
+
+    def retrieve(self, rows: Rows, space: str) -> tuple[Floats, Mask]:
+        """See VectorSearch.retrieve; the server keeps vectors scaled to length one."""
+        check_space(self._spaces, space)
+        wanted = np.unique(rows[rows >= 0])
+        with _border("retrieve"):
+            records = self._client.retrieve(
+                self.collection, wanted.tolist(), with_payload=False, with_vectors=[space]
+            )
+        return retrieved(rows, [(r.id, r.vector) for r in records], space, self._spaces[space])
+
+    def flush(self) -> None:
+        """Nothing to do: the server answers a write when its log has it."""
+
+    def close(self) -> None:
+        """Release the client's connections."""
+        with _border("close"):
+            self._client.close()
+
+
+def switch_alias(client: QdrantClient, alias: str, collection: str) -> str | None:
+    """Let `alias` name `collection` from now on, in one step; returns what it named before."""
+    with _border("switch the alias"):
+        before = alias_target(client, alias)
+        create = m.CreateAliasOperation(
+            create_alias=m.CreateAlias(collection_name=collection, alias_name=alias)
+        )
+        delete = m.DeleteAliasOperation(delete_alias=m.DeleteAlias(alias_name=alias))
+        client.update_collection_aliases([create] if before is None else [delete, create])
+    return before
+
+
+def alias_target(client: QdrantClient, alias: str) -> str | None:
+    """The collection that `alias` names; None where there is no such alias."""
+    with _border("read the aliases"):
+        named = {a.alias_name: a.collection_name for a in client.get_aliases().aliases}
+    return named.get(alias)
+
+
+_INDEX_PARAMS: dict[str, Any] = {
+    "keyword": m.KeywordIndexParams,
+    "integer": m.IntegerIndexParams,
+    "float": m.FloatIndexParams,
+    "geo": m.GeoIndexParams,
+}
+
+
+def _filter(filters: Filters | None) -> m.Filter | None:
+    if filters is None:
+        return None
+    wanted = conditions(filters)
+    return m.Filter(
+        must=[_condition(c) for c in wanted.must],
+        must_not=[_condition(c) for c in wanted.must_not],
+    )
+
+
+def _condition(c: Condition) -> m.FieldCondition:
+    if isinstance(c, AnyOf):
+        return m.FieldCondition(key=c.key, match=m.MatchAny(any=c.values))
+    if isinstance(c, Between):
+        bounds = m.Range(gte=c.gte, gt=c.gt, lte=c.lte, lt=c.lt)
+        return m.FieldCondition(key=c.key, range=bounds)
+    if isinstance(c.region, GeoRadius):
+        centre = m.GeoPoint(lat=c.region.lat, lon=c.region.lon)
+        circle = m.GeoRadius(center=centre, radius=c.region.radius_m)
+        return m.FieldCondition(key=c.key, geo_radius=circle)
+    ring = [m.GeoPoint(lat=lat, lon=lon) for lat, lon in closed_ring(c.region.points)]
+    return m.FieldCondition(
+        key=c.key, geo_polygon=m.GeoPolygon(exterior=m.GeoLineString(points=ring))
+    )
+
+
+@contextmanager
+def _border(doing: str) -> Iterator[None]:
+    """Turn what the driver raises into a StoreError."""
+    try:
+        yield
+    except _DRIVER as e:
+        cause = e.source if isinstance(e, ResponseHandlingException) else e
+        raise _translated(cause)(f"could not {doing}: {cause}") from e
+
+
+_DRIVER = (ApiException, QdrantException, httpx.HTTPError, ValueError, KeyError)
+"""What the client raises; the last two come from its local mode and its own checks."""
+
+
+def _translated(cause: Exception) -> type[StoreError]:
+    if isinstance(cause, httpx.TimeoutException):
+        return StoreTimeout
+    if isinstance(cause, (httpx.TransportError, ResourceExhaustedResponse)):
+        return StoreUnavailable
+    if isinstance(cause, UnexpectedResponse):
+        return _BY_STATUS.get(cause.status_code or 0, StoreError)
+    return StoreError
+
+
+_BY_STATUS: dict[int, type[StoreError]] = {
+    408: StoreTimeout,
+    429: StoreUnavailable,
+    502: StoreUnavailable,
+    503: StoreUnavailable,
+    504: StoreTimeout,
+}
+
+
+@contextmanager
+def _absent_let_be() -> Iterator[None]:
+    """The server writes every point that it has, and then complains of the first it has not."""
+    try:
+        yield
+    except UnexpectedResponse as e:
+        if b"No point with id" not in e.content:
+            raise
+    except KeyError:
+        # Local mode does the same in its own words.
+        pass
