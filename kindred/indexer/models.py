@@ -1,0 +1,286 @@
+"""Trained versions on disk: `<root>/<stage>/<version>/`, one of them current.
+
+A version is a folder with a card, arrays (npy, memory-mapped when read) and texts. It is written
+aside, flushed and renamed, and never changes afterwards. `<stage>/current` names the version in
+use on its first line and those that were in use before it on the next ones; `withdrawn` lists
+versions that somebody rolled back from, which nothing brings back by itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kindred.schemas.errors import ArtefactError, NotBuilt
+from kindred.schemas.model import Card, FileFacts
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_VERSION = re.compile(r"[0-9]{6,}")
+_ASIDE = ".aside"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artefact:
+    """One version as loaded."""
+
+    card: Card
+    arrays: dict[str, NDArray[Any]]
+    """Read-only, mapped from disk."""
+    texts: dict[str, str]
+
+    @property
+    def version(self) -> str:
+        """Its number within the stage."""
+        return self.card.version
+
+
+class ModelStore:
+    """Versions by stage. Safe for several threads and processes at once.
+
+    Raises NotBuilt where a stage has no current version, ArtefactError for what is damaged or
+    cannot be written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def publish(
+        self,
+        stage: str,
+        card: Card,
+        arrays: Mapping[str, NDArray[Any]] | None = None,
+        texts: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write a version and return its number; it becomes current if its gate passed."""
+        contents: dict[str, NDArray[Any] | str] = {}
+        contents |= {f"{_checked(n)}.npy": a for n, a in (arrays or {}).items()}
+        contents |= {f"{_checked(n)}.txt": t for n, t in (texts or {}).items()}
+        with self._locked(stage) as folder:
+            for stale in folder.glob(_ASIDE + "*"):  # a publisher that died; we hold its lock
+                shutil.rmtree(stale)
+            version = f"{int((self.versions(stage) or ['0'])[-1]) + 1:06d}"
+            aside = folder / f"{_ASIDE}-{version}"
+            aside.mkdir()
+            try:
+                files = {name: _write(aside / name, value) for name, value in contents.items()}
+                card = msgspec.structs.replace(card, stage=stage, version=version, files=files)
+                _write(aside / "card.json", _readable(card))
+                _sync(aside)
+                aside.rename(folder / version)
+            except BaseException:
+                shutil.rmtree(aside, ignore_errors=True)
+                raise
+            _sync(folder)
+            if card.gate.passed:
+                self._switch(folder, version)
+        return version
+
+    def load(self, stage: str, version: str | None = None, *, verify: bool = False) -> Artefact:
+        """A version, or the current one. `verify` also hashes every file."""
+        card = self.card(stage, version)
+        folder = self.root / stage / card.version
+        arrays: dict[str, NDArray[Any]] = {}
+        texts: dict[str, str] = {}
+        for name, facts in card.files.items():
+            path = folder / name
+            _check_file(path, facts, verify)
+            try:
+                if path.suffix == ".npy":
+                    arrays[path.stem] = _mapped(path)
+                else:
+                    texts[path.stem] = path.read_bytes().decode()
+            except (OSError, ValueError) as e:
+                raise ArtefactError(f"{path} cannot be read: {e}") from e
+        return Artefact(card=card, arrays=arrays, texts=texts)
+
+    def card(self, stage: str, version: str | None = None) -> Card:
+        """The card of a version, or of the current one."""
+        if version is None and (version := self.current(stage)) is None:
+            raise NotBuilt(f"stage {stage} has no version in use: run `kindred train {stage}`")
+        path = self.root / _checked(stage) / version / "card.json"
+        try:
+            card = msgspec.json.decode(path.read_bytes(), type=Card)
+        except FileNotFoundError as e:
+            raise ArtefactError(f"stage {stage} has no version {version} ({path})") from e
+        except (OSError, msgspec.MsgspecError) as e:
+            raise ArtefactError(f"{path} cannot be read: {e}") from e
+        if (card.stage, card.version) != (stage, version):
+            raise ArtefactError(f"{path} is the card of {card.stage} {card.version}")
+        return card
+
+    def current(self, stage: str) -> str | None:
+        """The version in use, None before the first."""
+        return next(iter(self._used(self.root / _checked(stage))), None)
+
+    def versions(self, stage: str) -> list[str]:
+        """Every version, oldest first."""
+        folder = self.root / _checked(stage)
+        if not folder.is_dir():
+            return []
+        return sorted((p.name for p in folder.iterdir() if _VERSION.fullmatch(p.name)), key=int)
+
+    def stages(self) -> list[str]:
+        """Stages that have a version."""
+        if not self.root.is_dir():
+            return []
+        names = sorted(p.name for p in self.root.iterdir() if _NAME.fullmatch(p.name))
+        return [n for n in names if self.versions(n)]
+
+    def find(self, stage: str, key: str) -> Card | None:
+        """The newest readable version with this key."""
+        for version in reversed(self.versions(stage)):
+            try:
+                card = self.card(stage, version)
+            except ArtefactError:
+                continue
+            if card.key == key:
+                return card
+        return None
+
+    def withdrawn(self, stage: str) -> list[str]:
+        """Versions that somebody rolled back from."""
+        return _lines(self.root / _checked(stage) / "withdrawn")
+
+    def promote(self, stage: str, version: str) -> None:
+        """Bring a version into use. ArtefactError if its gate did not pass."""
+        card = self.card(stage, version)
+        if not card.gate.passed:
+            raise ArtefactError(f"{stage} {version} failed its gate: {card.gate.reason}")
+        with self._locked(stage) as folder:
+            kept = [v for v in self.withdrawn(stage) if v != version]
+            if kept != self.withdrawn(stage):
+                _replace(folder / "withdrawn", kept)
+            self._switch(folder, version)
+
+    def rollback(self, stage: str) -> str:
+        """Back to the version that was in use before; the one left is withdrawn."""
+        with self._locked(stage) as folder:
+            used = self._used(folder)
+            withdrawn = self.withdrawn(stage)
+            before = [v for v in used[1:] if v not in withdrawn and (folder / v).is_dir()]
+            if not before:
+                raise ArtefactError(f"stage {stage} has no earlier version to go back to")
+            _replace(folder / "withdrawn", [*withdrawn, used[0]])
+            _replace(folder / "current", before)
+        return before[0]
+
+    def prune(self, stage: str, keep: int) -> list[str]:
+        """Delete all but the newest `keep` versions, the current one and the one before it."""
+        with self._locked(stage) as folder:
+            safe = {*self.versions(stage)[-max(keep, 1) :], *self._used(folder)[:2]}
+            gone = [v for v in self.versions(stage) if v not in safe]
+            for version in gone:
+                shutil.rmtree(folder / version)
+        return gone
+
+    @contextmanager
+    def _locked(self, stage: str) -> Iterator[Path]:
+        """One writer of a stage at a time, across processes."""
+        folder = self.root / _checked(stage)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / ".lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield folder
+        except OSError as e:
+            raise ArtefactError(f"{folder} cannot be written: {e}") from e
+
+    def _used(self, folder: Path) -> list[str]:
+        return [v for v in _lines(folder / "current") if _VERSION.fullmatch(v)]
+
+    def _switch(self, folder: Path, version: str) -> None:
+        before = [v for v in self._used(folder) if v != version and (folder / v).is_dir()]
+        _replace(folder / "current", [version, *before])
+
+
+class _Hashed:
+    """A file that hashes what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._hash, self._size = file, hashlib.sha256(), 0
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        self._size += len(memoryview(data).cast("B"))
+        return self._file.write(data)
+
+    @property
+    def facts(self) -> FileFacts:
+        return FileFacts(size=self._size, sha256=self._hash.hexdigest())
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ArtefactError(f"{name!r} is not a name of lower-case letters, digits and _")
+    return name
+
+
+def _readable(card: Card) -> str:
+    return msgspec.json.format(msgspec.json.encode(card), indent=2).decode()
+
+
+def _write(path: Path, value: NDArray[Any] | str) -> FileFacts:
+    with path.open("wb") as file:
+        hashed = _Hashed(file)
+        if isinstance(value, str):
+            hashed.write(value.encode())
+        else:
+            np.lib.format.write_array(hashed, np.asarray(value, order="C"), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashed.facts
+
+
+def _replace(path: Path, lines: list[str]) -> None:
+    aside = path.with_name(f".{path.name}")
+    _write(aside, "".join(f"{line}\n" for line in lines))
+    aside.replace(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except FileNotFoundError:
+        return []
+
+
+def _check_file(path: Path, facts: FileFacts, verify: bool) -> None:
+    if not path.is_file():
+        raise ArtefactError(f"{path} is missing")
+    if (size := path.stat().st_size) != facts.size:
+        raise ArtefactError(f"{path} is damaged: {size} bytes, its card says {facts.size}")
+    if verify:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != facts.sha256:
+            raise ArtefactError(f"{path} is damaged: its SHA-256 is not the one in its card")
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    """Plain array over a read-only mapping: memmap's own indexing costs microseconds a call."""
+    if path.stat().st_size < 4096:  # an empty array cannot be mapped
+        array: NDArray[Any] = np.load(path, allow_pickle=False)
+        array.flags.writeable = False
+        return array
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
