@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 from kindred.api.ports import ItemPage, Readiness
-from kindred.schemas.errors import UnknownItem
+from kindred.schemas.errors import SettingsError, UnknownItem
 from kindred.schemas.item import Item
 from kindred.schemas.query import (
     Answer,
@@ -18,6 +19,8 @@ from kindred.schemas.query import (
     SessionRecallRequest,
     SimilarRequest,
 )
+from kindred.schemas.settings import KindredSettings
+from kindred.schemas.workspace import Workspace
 
 
 class DictEngine:
@@ -101,3 +104,45 @@ class DictEngine:
 
     def close(self) -> None:
         pass
+
+
+def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> DictEngine:
+    """One process's engine for tests of the supervisor: three items, and switches by file.
+
+    `slow` in the workspace holds every answer for 1.5 s, `broken` keeps the engine from opening.
+    """
+    if (workspace.root / "broken").exists():
+        raise RuntimeError("broken")
+    if (workspace.root / "wrong").exists():
+        raise SettingsError("wrong", "$.api")
+    engine = FileEngine(workspace, name)
+    engine.put_items([Item(item_id=f"item-{n}", title=name) for n in range(3)])
+    return engine
+
+
+class FileEngine(DictEngine):
+    """A DictEngine that a test can slow down from outside its process."""
+
+    def __init__(self, workspace: Workspace, name: str) -> None:
+        super().__init__()
+        self._workspace, self._name = workspace, name
+
+    def _enter(self, request: object) -> None:
+        super()._enter(request)
+        if (self._workspace.root / "slow").exists():
+            time.sleep(1.5)
+
+    def close(self) -> None:
+        (self._workspace.root / f"closed-{self._name}").touch()
+
+
+class IdleBuilder:
+    """Builds nothing until it is stopped."""
+
+    def run(self, stop: threading.Event) -> None:
+        stop.wait()
+
+
+def open_builder(workspace: Workspace, settings: KindredSettings) -> IdleBuilder:
+    """See IdleBuilder."""
+    return IdleBuilder()
