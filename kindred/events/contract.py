@@ -1,0 +1,122 @@
+"""The contract of an event as columns: `schemas.event.Event`, checked ten million at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import polars as pl
+
+from kindred.schemas.base import MAX_ID_BYTES
+from kindred.schemas.event import Action, EntityKind, Platform, Role
+
+EVENT_SCHEMA = pl.Schema(
+    {
+        "event_id": pl.String(),
+        "occurred_at": pl.Int64(),
+        "action": pl.String(),
+        "entity_id": pl.String(),
+        "entity_kind": pl.String(),
+        "user_id": pl.String(),
+        "device_id": pl.String(),
+        "session_id": pl.String(),
+        "logged_in": pl.Boolean(),
+        "role": pl.String(),
+        "platform": pl.String(),
+        "text": pl.String(),
+        "surface": pl.String(),
+        "decision_id": pl.String(),
+        "position": pl.Int64(),
+        "traceparent": pl.String(),
+        "country": pl.String(),
+        "postcode": pl.String(),
+        "value_minor": pl.Int64(),
+        "dwell_ms": pl.Int64(),
+    }
+)
+"""Fields of an event, in their order, with the type of each column."""
+
+_DEFAULTS = {
+    "entity_kind": EntityKind.ITEM.value,
+    "logged_in": False,
+    "role": Role.CUSTOMER.value,
+    "platform": Platform.WEB.value,
+}
+_CHOICES = {"action": Action, "entity_kind": EntityKind, "role": Role, "platform": Platform}
+_LONGEST = {
+    "event_id": 128, "entity_id": 128, "user_id": 128, "device_id": 128, "session_id": 128,
+    "decision_id": 128, "text": 512, "surface": 64, "postcode": 16,
+}  # fmt: skip
+_NOT_EMPTY = ("event_id", "entity_id", "user_id", "device_id", "session_id", "decision_id")
+_PATTERNS = {
+    "country": r"^[A-Z]{2}$",
+    "traceparent": r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+}
+_BELOW = {"occurred_at": 2**53, "position": 256, "value_minor": 2**53, "dwell_ms": 2**31}
+
+
+class Problem(NamedTuple):
+    """Rows where `wrong` holds break the contract at `path`."""
+
+    wrong: pl.Expr
+    path: str
+    reason: str
+
+
+def event_columns(frame: pl.DataFrame) -> pl.DataFrame:
+    """Exactly the columns of `EVENT_SCHEMA`: absent ones are null, and nulls take the default."""
+    absent = [pl.lit(None, dtype).alias(n) for n, dtype in EVENT_SCHEMA.items() if n not in frame]
+    whole = frame.with_columns(absent).select(
+        pl.col(name).cast(dtype) for name, dtype in EVENT_SCHEMA.items()
+    )
+    return whole.with_columns(pl.col(name).fill_null(value) for name, value in _DEFAULTS.items())
+
+
+def contract_problems() -> Iterator[Problem]:
+    """Everything that can be wrong with a row of `event_columns`, the graver first."""
+    for name in ("event_id", "occurred_at", "action", "entity_id"):
+        yield Problem(pl.col(name).is_null(), "$", f"Object missing required field `{name}`")
+    for name, choices in _CHOICES.items():
+        values = [choice.value for choice in choices]
+        allowed = ", ".join(values)
+        yield Problem(~pl.col(name).is_in(values), f"$.{name}", f"Expected one of {allowed}")
+    for name in _NOT_EMPTY:
+        yield Problem(pl.col(name) == "", f"$.{name}", "Expected `str` of length >= 1")
+    for name, longest in _LONGEST.items():
+        wrong = pl.col(name).str.len_chars() > longest
+        yield Problem(wrong, f"$.{name}", f"Expected `str` of length <= {longest}")
+    for name, pattern in _PATTERNS.items():
+        wrong = ~pl.col(name).str.contains(pattern)
+        yield Problem(wrong, f"$.{name}", f"Expected `str` matching regex '{pattern}'")
+    for name, bound in _BELOW.items():
+        wrong = ~pl.col(name).is_between(0, bound - 1)
+        yield Problem(wrong, f"$.{name}", f"Expected `int` from 0 to {bound - 1}")
+    for name in ("event_id", "entity_id"):
+        wrong = (pl.col(name).str.len_bytes() > MAX_ID_BYTES) | pl.col(name).str.contains(
+            "\0", literal=True
+        )
+        yield Problem(wrong, f"$.{name}", f"must be at most {MAX_ID_BYTES} bytes without NUL")
+    nobody = pl.all_horizontal(pl.col("user_id", "device_id", "session_id").is_null())
+    yield Problem(nobody, "$", "one of `user_id`, `device_id`, `session_id` is required")
+
+
+def first_problems(frame: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
+    """The gravest problem of each row that has one: columns `index`, `path`, `reason`."""
+    which = pl.coalesce(
+        pl.when(p.wrong).then(pl.lit(number, pl.UInt16)) for number, p in enumerate(problems)
+    )
+    told = pl.DataFrame(
+        {
+            "problem": range(len(problems)),
+            "path": [p.path for p in problems],
+            "reason": [p.reason for p in problems],
+        },
+        schema={"problem": pl.UInt16, "path": pl.String, "reason": pl.String},
+    )
+    found = frame.select(problem=which).with_row_index("index").drop_nulls("problem")
+    return found.join(told, on="problem", maintain_order="left").select("index", "path", "reason")
+
+
+def check_events(frame: pl.DataFrame) -> pl.DataFrame:
+    """What breaks the contract in `event_columns(...)`: `index`, `path`, `reason` by row."""
+    return first_problems(frame, list(contract_problems()))

@@ -1,0 +1,211 @@
+"""The event lake: events in bulk, one folder of zstd Parquet for each day (UTC)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import date, timedelta
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import NamedTuple
+
+import polars as pl
+
+from kindred.events.contract import EVENT_SCHEMA
+from kindred.events.files import locked, sync, try_lock
+from kindred.schemas.clock import DAY
+from kindred.schemas.errors import ArtefactError
+
+_EPOCH = date(1970, 1, 1)
+_LAST_DAY = (date.max - _EPOCH).days
+_STAGED = ".staged-"
+_ASIDE = ".aside"
+
+
+class Appended(NamedTuple):
+    """What became of events: durable new ones, and those that the lake held already."""
+
+    new: int
+    duplicate: int
+
+
+class Lake:
+    """Events by day, each event id once in its day.
+
+    `raw/dt=YYYY-MM-DD/part-<hash of its bytes>.parquet` holds the columns of `EVENT_SCHEMA`,
+    ordered by time. Files never change. Each is written aside, flushed and renamed, so that a
+    kill at any moment leaves whole files; told the same events again, the lake takes those that
+    are missing. Several processes may append at once: they take turns.
+
+    An event id is looked for among the events of the same day only, because a moment belongs to
+    an event as its id does.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.raw = root / "raw"
+
+    def append(self, frame: pl.DataFrame) -> Appended:
+        """Add valid events (columns of `EVENT_SCHEMA`); durable when it returns."""
+        with self.bulk() as bulk:
+            bulk.add(frame)
+            return bulk.commit()
+
+    @contextmanager
+    def bulk(self, rows_at_once: int = 1_000_000) -> Iterator[BulkAppend]:
+        """Add more events than fit into memory; nothing is in the lake before `commit`."""
+        self.raw.mkdir(parents=True, exist_ok=True)
+        with _staging_folder(self.raw) as folder:
+            yield BulkAppend(self, folder, rows_at_once)
+
+    def scan(self, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
+        """Events with since <= time < until (microseconds UTC), days in order."""
+        first = "" if since is None else _day_name(since // DAY)
+        last = "dt=~" if until is None else _day_name((until - 1) // DAY)
+        files = [f for f in self._files() if first <= f.parent.name <= last]
+        if not files:
+            return pl.LazyFrame(schema=EVENT_SCHEMA)
+        events = pl.scan_parquet(
+            files, hive_partitioning=False, missing_columns="insert", schema=EVENT_SCHEMA
+        )
+        if since is not None:
+            events = events.filter(pl.col("occurred_at") >= since)
+        if until is not None:
+            events = events.filter(pl.col("occurred_at") < until)
+        return events
+
+    def count(self) -> int:
+        """How many events there are, read off the files' footers."""
+        return int(self.scan().select(pl.len()).collect().item())
+
+    def fingerprint(self) -> str:
+        """A hash that changes with the events; it costs one listing of the folders."""
+        names = (f"{f.parent.name}/{f.name}\n" for f in self._files())
+        return blake2b("".join(names).encode(), digest_size=16).hexdigest()
+
+    def _files(self) -> list[Path]:
+        return sorted(self.raw.glob("dt=*/part-*.parquet"))
+
+    def merge(self, frame: pl.DataFrame, held: list[Path]) -> int:
+        """Write the events of `frame` that the files `held` lack; returns how many."""
+        fresh = frame.unique("event_id", keep="first", maintain_order=True)
+        if held:
+            ids = fresh.lazy().select("event_id")
+            known = pl.scan_parquet(held, hive_partitioning=False).select("event_id")
+            known_ids = known.join(ids, on="event_id", how="semi").collect(engine="streaming")
+            fresh = fresh.join(known_ids, on="event_id", how="anti", maintain_order="left")
+        for (day,), events in fresh.group_by(_day(), maintain_order=True):
+            self._write(int(str(day)), events.sort("occurred_at", "event_id"))
+        return fresh.height
+
+    def held(self, first: int, last: int) -> list[Path]:
+        """Files of the days first..last, in days since 1970."""
+        return [f for f in self._files() if _day_name(first) <= f.parent.name <= _day_name(last)]
+
+    def _write(self, day: int, events: pl.DataFrame) -> None:
+        folder = self.raw / _day_name(day)
+        folder.mkdir(exist_ok=True)
+        aside = folder / _ASIDE
+        events.write_parquet(aside, compression="zstd", row_group_size=250_000)
+        sync(aside)
+        with aside.open("rb") as written:
+            digest = _digest(written.read)
+        aside.replace(folder / f"part-{digest}.parquet")
+        sync(folder)
+        sync(self.raw)
+
+
+class BulkAppend:
+    """Events on their way into the lake, staged on disk in order of time."""
+
+    def __init__(self, lake: Lake, folder: Path, rows_at_once: int) -> None:
+        self._lake, self._folder, self._rows_at_once = lake, folder, rows_at_once
+        self._days: dict[int, int] = {}
+        self._staged: list[Path] = []
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Stage valid events (columns of `EVENT_SCHEMA`)."""
+        if frame.is_empty():
+            return
+        if frame.schema != EVENT_SCHEMA:
+            raise ArtefactError("events for the lake need the columns of EVENT_SCHEMA")
+        path = self._folder / f"{len(self._staged):06}.parquet"
+        # Small row groups, ordered by time: `commit` reads back days, not files.
+        frame.sort("occurred_at", maintain_order=True).write_parquet(
+            path, compression="lz4", row_group_size=20_000
+        )
+        self._staged.append(path)
+        for day, rows in frame.group_by(_day()).len().iter_rows():
+            self._days[day] = self._days.get(day, 0) + rows
+
+    def commit(self, advance: Callable[[int], object] = lambda rows: None) -> Appended:  # noqa: ARG005
+        """Merge everything staged into the lake, some days at a time; durable when it returns."""
+        new = 0
+        with locked(self._lake.raw / ".lock"):
+            for left in self._lake.raw.glob(f"dt=*/{_ASIDE}"):
+                left.unlink()
+            for first, last, parts in self._spans():
+                held = self._lake.held(first, last)
+                for part in range(parts):
+                    frame = self._read(first, last, part, parts)
+                    new += self._lake.merge(frame, held)
+                    advance(frame.height)
+        total = sum(self._days.values())
+        self._days, self._staged = {}, []
+        return Appended(new, total - new)
+
+    def _spans(self) -> Iterator[tuple[int, int, int]]:
+        """(first day, last day, parts): runs of days that fit into memory.
+
+        A day that alone does not fit comes in parts by hash of the event id.
+        """
+        run: list[int] = []
+        rows = 0
+        for day in sorted(self._days):
+            if run and rows + self._days[day] > self._rows_at_once:
+                yield run[0], run[-1], 1 + rows // self._rows_at_once
+                run, rows = [], 0
+            run.append(day)
+            rows += self._days[day]
+        if run:
+            yield run[0], run[-1], 1 + rows // self._rows_at_once
+
+    def _read(self, first: int, last: int, part: int, parts: int) -> pl.DataFrame:
+        staged = pl.scan_parquet(self._staged).filter(
+            pl.col("occurred_at").is_between(first * DAY, (last + 1) * DAY, closed="left")
+        )
+        if parts > 1:
+            staged = staged.filter(pl.col("event_id").hash() % parts == part)
+        return staged.collect(engine="streaming")
+
+
+def _day() -> pl.Expr:
+    """Days since 1970."""
+    return (pl.col("occurred_at") // DAY).alias("day")
+
+
+def _day_name(day: int) -> str:
+    return f"dt={_EPOCH + timedelta(min(max(day, 0), _LAST_DAY))}"
+
+
+def _digest(read: Callable[[int], bytes]) -> str:
+    hasher = blake2b(digest_size=16)
+    while block := read(1 << 20):
+        hasher.update(block)
+    return hasher.hexdigest()
+
+
+@contextmanager
+def _staging_folder(parent: Path) -> Iterator[Path]:
+    """A folder for one process's staged files; those of processes that are gone are removed."""
+    with ExitStack() as ours:
+        with locked(parent / ".staging-lock"):
+            for left in parent.glob(f"{_STAGED}*"):
+                with try_lock(left) as gone:
+                    if gone:
+                        shutil.rmtree(left, ignore_errors=True)
+            folder = Path(mkdtemp(prefix=_STAGED, dir=parent))
+            ours.callback(shutil.rmtree, folder, ignore_errors=True)
+            ours.enter_context(try_lock(folder))
+        yield folder
