@@ -62,7 +62,9 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     collection: str = "items"
     """Alias that names the collection in use on the server."""
     timeout_ms: Positive = 500
-    """What one call to the server may take."""
+    """What one question to the server may take."""
+    write_timeout_s: Positive = 30
+    """What one write to the server may take."""
     m: Positive = 16
     """Links per point in the HNSW graph."""
     ef_construct: Positive = 128
@@ -71,6 +73,9 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     """Beam width of a search without a filter."""
     search_threads: Positive = 1
     """Threads of one embedded search; serving processes, not threads, use the cores."""
+    rebuild_after: Positive = 20_000
+    """Changes of the catalogue after which the builder process makes the next index version; until
+    then they are in no graph, and each search scans them."""
 
 
 class PlanSettings(Settings, frozen=True, kw_only=True):
@@ -136,6 +141,9 @@ class EncoderSettings(Settings, frozen=True, kw_only=True):
     """`cpu`, `cuda` or `cuda:N`."""
     threads: Annotated[int, Meta(ge=0)] = 0
     """Threads of an encoder; 0 leaves torch's own choice."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of matrix products; `auto` takes bfloat16 where the processor has it. Part of the version of
+    text and image vectors: machines that share encodings must agree on it."""
     text: TextEncoderSettings = TextEncoderSettings()
     image: ImageEncoderSettings = ImageEncoderSettings()
     attributes: AttributesEncoderSettings = AttributesEncoderSettings()

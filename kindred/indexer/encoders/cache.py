@@ -1,0 +1,172 @@
+"""Vectors by hash of what was encoded, so that nothing unchanged is encoded twice.
+
+One SQLite file, shared by the builder and every serving process (WAL). It is a cache: deleting it
+costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kindred.schemas.errors import ArtefactError
+from kindred.schemas.ranking import Floats, Mask
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS versions (
+    id INTEGER PRIMARY KEY, space TEXT NOT NULL, version TEXT NOT NULL, UNIQUE (space, version));
+CREATE TABLE IF NOT EXISTS encodings (
+    version INTEGER NOT NULL, key BLOB NOT NULL, vector BLOB, reason TEXT, at INTEGER NOT NULL,
+    PRIMARY KEY (version, key));
+"""
+_KEYS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """What the cache knows of n keys."""
+
+    vectors: Floats
+    """float32[n, d]; zero where not `present`"""
+    present: Mask
+    """bool[n]: encoded"""
+    rejected: Mask
+    """bool[n]: cannot be encoded, as found at an earlier try"""
+    reasons: dict[int, str]
+    """Why, by position, for the rejected ones"""
+
+    @property
+    def missing(self) -> Mask:
+        """bool[n]: never tried, or tried too long ago."""
+        return ~(self.present | self.rejected)
+
+
+class EncodingCache:
+    """Get and put vectors by (space, version, key); usable from threads and processes at once."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(
+                path, timeout=10, isolation_level=None, check_same_thread=False
+            )
+            self._db.execute("PRAGMA journal_mode=WAL")
+            # A power cut may lose the newest vectors; they would be encoded again.
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+
+    def close(self) -> None:
+        """Release the file."""
+        with self._lock:
+            self._db.close()
+
+    def get(
+        self, space: str, version: str, keys: Sequence[bytes], dim: int, rejects_since: int = 0
+    ) -> Cached:
+        """What is known of `keys` (16 bytes each), in their order.
+
+        Rejects older than `rejects_since` (µs) count as missing: it is time to try again.
+        """
+        n = len(keys)
+        vectors = np.zeros((n, dim), np.float32)
+        present, rejected = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        reasons: dict[int, str] = {}
+        places: dict[bytes, list[int]] = {}
+        for place, key in enumerate(keys):
+            places.setdefault(key, []).append(place)
+        for key, vector, reason, at in self._rows(space, version, list(places)):
+            where = places[key]
+            if vector is not None and len(vector) == 4 * dim:
+                vectors[where] = np.frombuffer(vector, "<f4")
+                present[where] = True
+            elif vector is None and at >= rejects_since:
+                rejected[where] = True
+                reasons.update(dict.fromkeys(where, str(reason)))
+        return Cached(vectors, present, rejected, reasons)
+
+    def put(
+        self, space: str, version: str, keys: Sequence[bytes], vectors: Floats, at: int
+    ) -> None:
+        """Keep float32[n, d] vectors; a key that has one keeps it, so that all processes agree."""
+        blobs = np.ascontiguousarray(vectors, "<f4")
+        rows = ((key, blobs[i].tobytes(), None) for i, key in enumerate(keys))
+        if keys:
+            self._write(space, version, rows, at)
+
+    def put_rejects(
+        self, space: str, version: str, keys: Sequence[bytes], reasons: Sequence[str], at: int
+    ) -> None:
+        """Remember what cannot be encoded, and since when."""
+        rows = ((key, None, reason) for key, reason in zip(keys, reasons, strict=True))
+        if keys:
+            self._write(space, version, rows, at)
+
+    def _rows(
+        self, space: str, version: str, keys: list[bytes]
+    ) -> list[tuple[bytes, bytes | None, str | None, int]]:
+        found: list[tuple[bytes, bytes | None, str | None, int]] = []
+        try:
+            with self._lock:
+                number = self._number(space, version)
+                for first in range(0, len(keys) if number else 0, _KEYS_AT_ONCE):
+                    part = keys[first : first + _KEYS_AT_ONCE]
+                    marks = ",".join("?" * len(part))
+                    found += self._db.execute(
+                        "SELECT key, vector, reason, at FROM encodings"
+                        f" WHERE version = ? AND key IN ({marks})",
+                        [number, *part],
+                    ).fetchall()
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+        return found
+
+    def _write(
+        self,
+        space: str,
+        version: str,
+        rows: Iterable[tuple[bytes, bytes | None, str | None]],
+        at: int,
+    ) -> None:
+        try:
+            with self._lock:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    self._db.execute(
+                        "INSERT OR IGNORE INTO versions (space, version) VALUES (?, ?)",
+                        (space, version),
+                    )
+                    number = self._number(space, version)
+                    self._db.executemany(
+                        "INSERT INTO encodings (version, key, vector, reason, at)"
+                        " VALUES (?, ?, ?, ?, ?) ON CONFLICT (version, key) DO UPDATE SET"
+                        " vector = excluded.vector, reason = excluded.reason, at = excluded.at"
+                        " WHERE encodings.vector IS NULL",
+                        [(number, key, vector, reason, at) for key, vector, reason in rows],
+                    )
+                    self._db.execute("COMMIT")
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+        except sqlite3.Error as error:
+            raise self._broken(error) from error
+
+    def _number(self, space: str, version: str) -> int | None:
+        row = self._db.execute(
+            "SELECT id FROM versions WHERE space = ? AND version = ?", (space, version)
+        ).fetchone()
+        return int(row[0]) if row else None
+
+    def _broken(self, error: sqlite3.Error) -> ArtefactError:
+        return ArtefactError(
+            f"the encoding cache {self._path} failed ({error}); it may be deleted, "
+            "its vectors are then made again"
+        )
