@@ -22,8 +22,8 @@ class Calibration:
 
     def probability(self, scores: NDArray[np.floating]) -> Doubles:
         """float64[n] in (0, 1] for float[n] scores; flat beyond the outer knots."""
-        p = np.interp(scores, self.scores, self.probabilities)
-        return np.clip(p, LEAST, 1.0)
+        p: Doubles = np.interp(scores, self.scores, self.probabilities)
+        return p.clip(LEAST, 1.0)
 
     def error(self, scores: Doubles, labels: Doubles, bins: int = 20) -> float:
         """Expected calibration error: |mean p - mean label| over equal-count bins, weighted."""

@@ -33,9 +33,9 @@ def ndcg(
     order = np.lexsort((-ideal_grades, owners))
     places = np.arange(len(order)) - ideal_offsets[owners]
     best = np.where(places < k, gains[ideal_grades[order]] / np.log2(places + 2.0), 0.0)
-    return segment_sum(value, candidates.offsets) / np.maximum(
-        segment_sum(best, ideal_offsets), 1e-12
-    )
+    ideal: Doubles = np.maximum(segment_sum(best, ideal_offsets), 1e-12)
+    gained: Doubles = segment_sum(value, candidates.offsets)
+    return gained / ideal
 
 
 def paired_interval(

@@ -164,7 +164,7 @@ def judged(
     parts = labelled(judge, funnel, action_weights, repeats=repeats, on_queries=on_queries)
     for part, queries, candidates, grade in parts:
         score = ranker.score(assemble(Context(queries, candidates, funnel.corpus)))
-        keys = {"merge": candidates.merged, "ranker": score}
+        keys: dict[str, NDArray[np.floating]] = {"merge": candidates.merged, "ranker": score}
         if funnel.corpus.history is not None:
             keys["popularity"] = gather(funnel.corpus.history.popularity, candidates.rows)
         for name, key in keys.items():
@@ -179,21 +179,21 @@ def judged(
         start += len(part)
     score, label = np.concatenate(scores), np.concatenate(labels).astype(np.float64)
     by_order = {name: np.concatenate(values) for name, values in gains.items()}
-    gain = paired_interval(by_order["ranker"] - by_order["merge"], judge.subject, seed)
+    lead = paired_interval(by_order["ranker"] - by_order["merge"], judge.subject, seed)
     metrics = {
         **facts,
         "development_queries": len(judge),
         "expected_calibration_error": round(cross_fitted(score, label, np.concatenate(owners)), 5),
         **order_metrics(by_order, {n: np.concatenate(v) for n, v in ranks.items()}),
-        "ndcg@10 ranker - merge": [round(x, 5) for x in gain],
+        "ndcg@10 ranker - merge": [round(x, 5) for x in lead],
         "importance": dict(list(ranker.importance().items())[:20]),
     }
     return TrainedRanker(
         ranker=ranker,
         calibration=fit_isotonic(score, label),
         metrics=metrics,
-        passed=gain[1] > 0,
-        reason="NDCG@10 {:+.4f} [{:+.4f}, {:+.4f}] against the merge's order".format(*gain),
+        passed=lead[1] > 0,
+        reason="NDCG@10 {:+.4f} [{:+.4f}, {:+.4f}] against the merge's order".format(*lead),
     )
 
 

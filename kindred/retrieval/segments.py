@@ -51,4 +51,6 @@ def ranks_within(owners: Rows, key: NDArray[Any]) -> tuple[Rows, Rows]:
 def unit(vectors: NDArray[Any]) -> NDArray[np.float32]:
     """Rows scaled to length one; a zero row stays zero."""
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 1e-12)
+    scaled = np.zeros(vectors.shape, np.float32)
+    np.divide(vectors, norms, out=scaled, where=norms > 1e-12)
+    return scaled

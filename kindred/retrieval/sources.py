@@ -109,13 +109,14 @@ def top_allowed(corpus: Corpus, filters: Filters, quota: int) -> Rows:
     popularity, order = corpus.history.popularity, corpus.history.by_popularity
     allowed = corpus.planner.allowed(filters)
     head = order[: 20 * quota]
-    rows = head[allowed.mask[head]][:quota]
+    rows: Rows = head[allowed.mask[head]][:quota]
     if len(rows) == quota or len(head) == len(order):
         return rows
     # The filter is narrow: fewer rows pass than the whole order holds.
     rows = allowed.rows[allowed.rows < len(popularity)]
     rows = rows[popularity[rows] > 0]
-    return rows[np.argsort(-popularity[rows], kind="stable")[:quota]]
+    best: Rows = rows[np.argsort(-popularity[rows], kind="stable")[:quota]]
+    return best
 
 
 def popular(queries: Queries, corpus: Corpus, quota: int, settings: RecallSettings) -> Entries:
