@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,8 +15,8 @@ from kindred.indexer.encoders.fetch import fetch
 from kindred.schemas.errors import ImageRejected
 from kindred.schemas.settings import ImageEncoderSettings
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO")
-"""Decoders in use; every other one that Pillow brings stays shut."""
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""Decoders in use, where Pillow has them; every other one that it brings stays shut."""
 
 
 class ImageReader:
@@ -72,9 +73,10 @@ class ImageReader:
             descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK)
         except OSError as error:
             raise ImageRejected(f"cannot be read ({error.strerror})") from None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise ImageRejected("not a regular file")
         with os.fdopen(descriptor, "rb") as opened:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ImageRejected("not a regular file")
             content = opened.read(limit + 1)
         if len(content) > limit:
             raise ImageRejected(f"larger than {limit} bytes")
@@ -84,7 +86,7 @@ class ImageReader:
 def decode(content: bytes, max_pixels: int, draft: int = 0) -> Image.Image:
     """Decode a picture to RGB. Raises ImageRejected; see ImageReader.read."""
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=_decoders()) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise ImageRejected(f"{width} x {height} pixels, more than {max_pixels}")
@@ -103,6 +105,12 @@ def decode(content: bytes, max_pixels: int, draft: int = 0) -> Image.Image:
         raise
     except Exception as error:  # decoders raise what they like on damaged files
         raise ImageRejected(f"cannot be decoded ({type(error).__name__}: {error})") from None
+
+
+@cache
+def _decoders() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

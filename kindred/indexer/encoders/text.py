@@ -166,7 +166,7 @@ class TextEncoder:
             local = {"local_files_only": True}
         try:
             model = SentenceTransformer(name, device=self._device, **local)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a dozen loaders raise what they like
             reason = str(error).strip().split("\n")[0]
             raise ArtefactError(
                 f"text model {self._settings.model!r} cannot be loaded ({reason}); "
