@@ -19,6 +19,7 @@ from kindred.rerank.funnel import Funnel, run
 from kindred.rerank.metrics import paired_interval
 from kindred.rerank.training import CHUNK, as_queries
 from kindred.retrieval.queries import Queries
+from kindred.retrieval.segments import places_in_runs
 from kindred.retrieval.sources import SOURCES, Entries
 from kindred.schemas.ranking import Candidates, Doubles, Floats, Rows
 
@@ -159,9 +160,7 @@ def ordered_entries(candidates: Candidates) -> RankedEntries:
 
 def ranked_entries(entries: Entries) -> RankedEntries:
     """Entries that come best first within a query."""
-    from kindred.retrieval.merge import ranks_of
-
-    return RankedEntries(entries.queries, entries.rows, ranks_of(entries))
+    return RankedEntries(entries.queries, entries.rows, places_in_runs(entries.queries) + 1)
 
 
 def metrics_at(ranks: Rows, k: int) -> dict[str, Doubles]:

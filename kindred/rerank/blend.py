@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kindred.indexer.columns import CAMPAIGN_CODE, Columns
-from kindred.retrieval.segments import ranks_within
+from kindred.retrieval.segments import places_in_runs, ranks_within
 from kindred.schemas.item import Campaign
 from kindred.schemas.ranking import Candidates, Doubles, Mask, Rows
 from kindred.schemas.settings import BlendSettings
@@ -52,15 +53,11 @@ def blend(
     rate = np.clip(columns.ad_rate_bp[rows], settings.rate_min_bp, settings.rate_max_bp)
     value = np.log(p) + settings.b * np.log(np.where(paid, rate, r0 / math.e) / r0)
     if settings.c:
-        value = value + settings.c * price_term(
-            columns.price[rows], owners, len(candidates.offsets) - 1
-        )
-    mixed = candidates.with_columns(blend=value)
+        value = value + settings.c * price_term(columns.price[rows], owners, candidates.query_count)
     order = np.lexsort((-value, owners))
-    mixed, paid = mixed.take(order), paid[order]
-    late = capped(mixed, columns, paid, settings)
-    order = np.lexsort((late, mixed.queries))
-    return mixed.take(order), paid[order]
+    late = capped(owners[order], columns.seller[rows[order]], paid[order], settings)
+    order = order[np.lexsort((late, owners[order]))]
+    return candidates.with_columns(blend=value).take(order), paid[order]
 
 
 def price_term(price: Doubles, owners: Rows, queries: int) -> Doubles:
@@ -72,16 +69,14 @@ def price_term(price: Doubles, owners: Rows, queries: int) -> Doubles:
     return np.where(known, log_price - means[owners], 0.0)
 
 
-def capped(candidates: Candidates, columns: Columns, paid: Mask, settings: BlendSettings) -> Mask:
+def capped(owners: Rows, sellers: NDArray[np.int32], paid: Mask, settings: BlendSettings) -> Mask:
     """bool[n]: entries past a cap, of lists in order. Sponsored overflow goes first, so that it
     takes no place from its seller's other items."""
-    late = np.zeros(len(candidates), np.bool_)
-    owners = candidates.queries
-    if settings.sponsored_max < len(candidates):
+    late = np.zeros(len(owners), np.bool_)
+    if settings.sponsored_max < len(owners):
         at = np.flatnonzero(paid)
         late[at[running_rank(owners[at]) >= settings.sponsored_max]] = True
     if settings.seller_cap:
-        sellers = columns.seller[candidates.rows].astype(np.int64)
         at = np.flatnonzero((sellers >= 0) & ~late)
         key = owners[at] * (int(sellers.max(initial=0)) + 1) + sellers[at]
         late[at[running_rank(key) >= settings.seller_cap]] = True
@@ -92,6 +87,5 @@ def running_rank(keys: Rows) -> Rows:
     """int64[n]: how many earlier entries have the same key."""
     order = np.argsort(keys, kind="stable")
     out = np.empty(len(keys), np.int64)
-    _, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    out[order] = np.arange(len(keys)) - np.repeat(starts, counts)
+    out[order] = places_in_runs(keys[order])
     return out

@@ -3,59 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from kindred.retrieval.segments import offsets_of
+from kindred.retrieval.segments import offsets_of, places_in_runs
 from kindred.retrieval.sources import SOURCES, Entries
-from kindred.schemas.ranking import Candidates
+from kindred.schemas.ranking import Candidates, Floats, Mask, Rows
 from kindred.schemas.settings import RecallSettings
 
 
-def ranks_of(entries: Entries) -> NDArray[np.int64]:
-    """int64[n]: 1 = first of its query; entries come best first within a query."""
-    owners = entries.queries
-    if not len(owners):
-        return np.zeros(0, np.int64)
-    starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]])
-    lengths = np.diff(np.r_[starts, len(owners)])
-    return np.arange(len(owners)) - np.repeat(starts, lengths) + 1
+@dataclass(frozen=True, slots=True)
+class Finds:
+    """What all sources found, flat: grouped by source, then by query, best first within both."""
+
+    sources: Rows
+    queries: Rows
+    rows: Rows
+    scores: Floats
+
+    @classmethod
+    def of(cls, found: Mapping[str, Entries]) -> Self:
+        """One column set from each source's entries."""
+        names = sorted(found, key=SOURCES.index)
+        lengths = [len(found[n].rows) for n in names]
+        bits = np.array([SOURCES.index(n) for n in names], np.int64)
+        return cls(
+            np.repeat(bits, lengths),
+            np.concatenate([found[n].queries for n in names] or [np.zeros(0, np.int64)]),
+            np.concatenate([found[n].rows for n in names] or [np.zeros(0, np.int64)]),
+            np.concatenate([found[n].scores for n in names] or [np.zeros(0, np.float32)]),
+        )
+
+    def take(self, keep: Mask) -> Self:
+        """Those where the mask holds."""
+        return type(self)(
+            self.sources[keep], self.queries[keep], self.rows[keep], self.scores[keep]
+        )
+
+    def ranks(self, queries: int) -> Rows:
+        """int64[n]: 1 = first of its source and query."""
+        return places_in_runs(self.sources * queries + self.queries) + 1
 
 
-def merge(
-    found: Mapping[str, Entries], queries: int, size: int, settings: RecallSettings
-) -> Candidates:
+def merge(finds: Finds, queries: int, size: int, settings: RecallSettings) -> Candidates:
     """One list a query: merged = Σ over sources of weight / (rrf_k + rank), best first.
 
-    An item that several sources found stands once, with each source's rank and score kept.
-    `size` is the number of catalogue rows. At most `settings.candidates` stay for each query.
+    Of each source the first `quota` of a query count. An item that several sources found stands
+    once, with each source's rank and score kept. `size` is the number of catalogue rows. At most
+    `settings.candidates` stay for each query.
     """
-    names = [name for name in found if len(found[name].rows)]
-    owners = np.concatenate([found[n].queries for n in names] or [np.zeros(0, np.int64)])
-    rows = np.concatenate([found[n].rows for n in names] or [np.zeros(0, np.int64)])
-    key, entry = np.unique(owners * max(size, 1) + rows, return_inverse=True)
-    ranks = np.zeros((len(key), len(SOURCES)), np.uint16)
-    scores = np.full((len(key), len(SOURCES)), np.nan, np.float32)
-    bits = np.zeros(len(key), np.uint32)
-    merged = np.zeros(len(key), np.float32)
-    start = 0
-    for name in names:
-        entries = found[name]
-        source, part = SOURCES.index(name), entry[start : start + len(entries.rows)]
-        start += len(entries.rows)
-        rank = ranks_of(entries)
-        ranks[part, source] = np.minimum(rank, 65_535)
-        scores[part, source] = entries.scores
-        bits[part] |= np.uint32(1 << source)
-        merged[part] += settings.sources[name].weight / (settings.rrf_k + rank)
-    owner, row = key // max(size, 1), key % max(size, 1)
-    candidates = Candidates(
-        offsets=offsets_of(np.bincount(owner, minlength=queries)),
-        rows=row,
-        sources=bits,
-        source_ranks=ranks,
-        source_scores=scores,
-        merged=merged,
+    known = [settings.sources.get(name) for name in SOURCES]
+    quotas = np.array([0 if s is None else s.quota for s in known])
+    weights = np.array([0.0 if s is None else s.weight for s in known])
+    rank = finds.ranks(queries)
+    inside = rank <= quotas[finds.sources]
+    finds, rank = finds.take(inside), rank[inside]
+    key, entry = np.unique(finds.queries * max(size, 1) + finds.rows, return_inverse=True)
+    n, source = len(key), finds.sources
+    ranks = np.zeros((n, len(SOURCES)), np.uint16)
+    ranks[entry, source] = np.minimum(rank, 65_535)
+    scores = np.full((n, len(SOURCES)), np.nan, np.float32)
+    scores[entry, source] = finds.scores
+    merged = np.bincount(entry, weights[source] / (settings.rrf_k + rank), n).astype(np.float32)
+    owner = key // max(size, 1)
+    # Sorted and cut before the wide columns are gathered.
+    order = np.lexsort((-merged, owner))
+    order = order[places_in_runs(owner[order]) < settings.candidates]
+    return Candidates(
+        offsets=offsets_of(np.bincount(owner[order], minlength=queries)),
+        rows=key[order] - owner[order] * max(size, 1),
+        sources=np.bincount(entry, 1 << source, n).astype(np.uint32)[order],
+        source_ranks=ranks[order],
+        source_scores=scores[order],
+        merged=merged[order],
     )
-    return candidates.sorted_by(merged).head(settings.candidates)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from kindred.indexer.columns import Columns
 from kindred.indexer.store.tables import VectorTable
-from kindred.retrieval.segments import last_of, offsets_of, owners_of, segment_sum, unit
+from kindred.retrieval.segments import last_of, lengths_of, offsets_of, owners_of, segment_sum, unit
 from kindred.schemas.item import MAX_LEVELS, Condition, Item
 from kindred.schemas.query import Filters, Place
 from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
@@ -134,6 +134,8 @@ class Queries:
     dislikes: Rows
     inline: Mapping[str, Floats] = field(default_factory=dict)
     """space -> float32[Q, d]: vectors of inline items, for queries without seeds"""
+    made: dict[str, tuple[Floats, Mask]] = field(default_factory=dict, init=False, compare=False)
+    """Session vectors by space, once made: recall and features both ask"""
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -146,10 +148,15 @@ class Queries:
     @property
     def lengths(self) -> Rows:
         """int64[Q]: seeds of each query."""
-        return np.diff(self.offsets)
+        return lengths_of(self.offsets)
 
     def vectors(self, space: str, table: VectorTable) -> tuple[Floats, Mask]:
         """(float32[Q, d] unit, bool[Q]): the weighted mean of the seeds' vectors, less dislikes."""
+        if space not in self.made:
+            self.made[space] = self._vectors(space, table)
+        return self.made[space]
+
+    def _vectors(self, space: str, table: VectorTable) -> tuple[Floats, Mask]:
         seeds, present = table.gather(self.seeds)
         weights = np.where(present, self.weights, 0).astype(np.float32)
         mean = unit(segment_sum(seeds * weights[:, None], self.offsets))
@@ -172,7 +179,7 @@ class Queries:
 
 def recency_weights(offsets: Rows, half_life: float) -> Floats:
     """float32[m]: 1 for each query's newest seed, half of it `half_life` steps back."""
-    ends = np.repeat(offsets[1:], np.diff(offsets))
+    ends = np.repeat(offsets[1:], lengths_of(offsets))
     back = ends - 1 - np.arange(offsets[-1])
     return np.power(0.5, back / half_life).astype(np.float32)
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kindred.indexer.store.port import Found, Plan, Search
-from kindred.retrieval.merge import merge
+from kindred.retrieval.merge import Finds, merge
 from kindred.retrieval.queries import Queries
-from kindred.retrieval.segments import offsets_of
 from kindred.retrieval.sources import MEMORY, SOURCES, SPACES, Corpus, Entries
 from kindred.schemas.errors import StoreError
 from kindred.schemas.ranking import Candidates, Mask, Rows
 from kindred.schemas.settings import RecallSettings
+
+REVISIT = SOURCES.index("revisit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +53,9 @@ def recall(
         if name in quotas:
             found[name] = source(queries, corpus, quotas[name] + spare, settings)
     masks = [a.mask for a in allowed]
-    kept = {
-        name: screened(entries, queries, masks, corpus.columns.size, quotas[name], name)
-        for name, entries in found.items()
-    }
+    finds = screened(Finds.of(found), queries, masks, corpus.columns.size)
     return Recalled(
-        candidates=merge(kept, len(queries), corpus.columns.size, settings),
+        candidates=merge(finds, len(queries), corpus.columns.size, settings),
         plans=plans,
         degraded=degraded,
     )
@@ -126,25 +124,20 @@ def joined(parts: list[Entries]) -> Entries:
     )
 
 
-def screened(
-    entries: Entries, queries: Queries, masks: list[Mask], size: int, quota: int, source: str
-) -> Entries:
-    """Without what the filter refuses and the seeds that may not come back; at most `quota`."""
-    if not len(entries.rows):
-        return entries
+def screened(finds: Finds, queries: Queries, masks: list[Mask], size: int) -> Finds:
+    """Without what the filter refuses, and without the seeds.
+
+    `revisit` alone brings a session's own items back; elsewhere they only take up places.
+    """
     if len(masks) == 1:
-        keep = masks[0][entries.rows]
+        keep = masks[0][finds.rows]
     else:
-        keep = np.zeros(len(entries.rows), np.bool_)
-        which = queries.filter_ids[entries.queries]
+        keep = np.zeros(len(finds.rows), np.bool_)
+        which = queries.filter_ids[finds.queries]
         for f, mask in enumerate(masks):
             mine = which == f
-            keep[mine] = mask[entries.rows[mine]]
-    if source != "revisit" and len(queries.seeds):
-        # `revisit` alone brings a session's own items back; elsewhere they only take up places.
-        own = np.isin(entries.queries * size + entries.rows, queries.owners * size + queries.seeds)
-        keep &= ~own
-    owners, rows, scores = entries.queries[keep], entries.rows[keep], entries.scores[keep]
-    offsets = offsets_of(np.bincount(owners, minlength=len(queries)))
-    head = np.arange(len(owners)) - offsets[owners] < quota
-    return Entries(owners[head], rows[head], scores[head])
+            keep[mine] = mask[finds.rows[mine]]
+    if len(queries.seeds):
+        own = np.isin(finds.queries * size + finds.rows, queries.owners * size + queries.seeds)
+        keep &= ~own | (finds.sources == REVISIT)
+    return finds.take(keep)

@@ -54,12 +54,13 @@ class Candidates:
     @property
     def queries(self) -> Rows:
         """int64[n]: the query that owns each entry."""
-        return np.repeat(np.arange(self.query_count), np.diff(self.offsets))
+        return np.repeat(np.arange(self.query_count), self.offsets[1:] - self.offsets[:-1])
 
     @property
     def ranks(self) -> Rows:
         """int64[n]: place of each entry in its query's list as it stands, 0 = first."""
-        return np.arange(len(self.rows)) - np.repeat(self.offsets[:-1], np.diff(self.offsets))
+        lengths = self.offsets[1:] - self.offsets[:-1]
+        return np.arange(len(self.rows)) - np.repeat(self.offsets[:-1], lengths)
 
     def with_columns(self, **columns: Any) -> Self:
         """The same entries with more columns."""

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from kindred.retrieval.merge import merge
+from kindred.retrieval.merge import Finds, merge
 from kindred.retrieval.sources import SOURCES, Entries
 from kindred.schemas.settings import RecallSettings, SourceSettings
 
@@ -27,7 +27,7 @@ def test_an_item_found_twice_stands_once_with_both_ranks_and_the_sum():
         "pairs": entries((0, 7, 0.9), (0, 5, 0.8), (1, 5, 0.3)),
         "text": entries((0, 5, 0.7), (1, 4, 0.2)),
     }
-    merged = merge(found, queries=3, size=10, settings=SETTINGS)
+    merged = merge(Finds.of(found), queries=3, size=10, settings=SETTINGS)
     assert merged.offsets.tolist() == [0, 2, 4, 4]
     assert merged.rows.tolist() == [5, 7, 5, 4]
     assert merged.merged[0] == pytest.approx(2 / 12 + 1 / 11)
@@ -40,12 +40,12 @@ def test_an_item_found_twice_stands_once_with_both_ranks_and_the_sum():
 
 def test_only_the_best_candidates_of_each_query_stay():
     found = {"pairs": entries(*[(q, r, -r) for q in (0, 1) for r in range(6)])}
-    merged = merge(found, queries=2, size=10, settings=SETTINGS)
+    merged = merge(Finds.of(found), queries=2, size=10, settings=SETTINGS)
     assert merged.rows.tolist() == [0, 1, 2, 0, 1, 2]
 
 
 def test_nothing_found_is_an_empty_list_for_every_query():
-    merged = merge({}, queries=2, size=0, settings=SETTINGS)
+    merged = merge(Finds.of({}), queries=2, size=0, settings=SETTINGS)
     assert merged.offsets.tolist() == [0, 0, 0]
     assert len(merged) == 0
 
@@ -55,5 +55,5 @@ def test_a_weight_of_zero_keeps_the_candidate_and_leaves_the_order_to_others():
         SETTINGS, sources={"pairs": SourceSettings(weight=0.0), "text": SourceSettings()}
     )
     found = {"pairs": entries((0, 1, 0.9)), "text": entries((0, 2, 0.1))}
-    merged = merge(found, queries=1, size=10, settings=quiet)
+    merged = merge(Finds.of(found), queries=1, size=10, settings=quiet)
     assert merged.rows.tolist() == [2, 1]
