@@ -1,0 +1,162 @@
+"""`kindred models`: trained versions, their cards, and the way back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from kindred.api.cli.output import json_option, print_json, print_table
+from kindred.schemas.model import Card
+from kindred.schemas.workspace import Workspace
+
+if TYPE_CHECKING:
+    from kindred.indexer.models import ModelStore
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """One version in `kindred models list`."""
+
+    stage: str
+    version: str
+    state: str
+    """`current`, `kept`, `refused` (its gate did not pass) or `withdrawn` (rolled back from)."""
+    reason: str
+    """The gate's words."""
+    created: int
+    seconds: float
+    metrics: dict[str, Any]
+
+
+class Switched(msgspec.Struct, frozen=True):
+    """A stage's version in use, before and now."""
+
+    stage: str
+    before: str | None
+    now: str
+
+
+@click.group()
+def command() -> None:
+    """List model versions with their cards; bring one into use, or go back."""
+
+
+@command.command("list")
+@click.argument("stage", required=False)
+@json_option
+@click.pass_obj
+def list_versions(context: dict[str, Path], stage: str | None, as_json: bool) -> None:
+    """List the versions of STAGE, or of every stage, oldest first."""
+    store = _store(context)
+    found = [
+        listed
+        for name in ([stage] if stage else store.stages())
+        for version in store.versions(name)
+        if (listed := _listed(store, name, version))
+    ]
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        click.echo("No version yet: `kindred train` makes one.")
+        return
+    print_table(
+        "",
+        ["stage", "version", "state", "made", "seconds", "metrics", "gate"],
+        [
+            [v.stage, v.version, v.state, _when(v.created), round(v.seconds, 1),
+             _headline(v.metrics), v.reason]
+            for v in found
+        ],
+    )  # fmt: skip
+
+
+@command.command()
+@click.argument("stage")
+@click.argument("version", required=False)
+@json_option
+@click.pass_obj
+def show(context: dict[str, Path], stage: str, version: str | None, as_json: bool) -> None:
+    """Show the card of a VERSION of STAGE, by default the one in use."""
+    card = _store(context).card(stage, version)
+    if as_json:
+        print_json(card)
+        return
+    print_table(f"{card.stage} {card.version}", ["", ""], _lines(card))
+
+
+@command.command()
+@click.argument("stage")
+@click.argument("version")
+@json_option
+@click.pass_obj
+def use(context: dict[str, Path], stage: str, version: str, as_json: bool) -> None:
+    """Bring a VERSION of STAGE into use; one whose gate did not pass is refused."""
+    store = _store(context)
+    before = store.current(stage)
+    store.promote(stage, version)
+    _report(Switched(stage, before, version), as_json)
+
+
+@command.command()
+@click.argument("stage")
+@json_option
+@click.pass_obj
+def rollback(context: dict[str, Path], stage: str, as_json: bool) -> None:
+    """Go back to the version of STAGE that was in use before; training does not bring it back."""
+    store = _store(context)
+    before = store.current(stage)
+    _report(Switched(stage, before, store.rollback(stage)), as_json)
+
+
+def _store(context: dict[str, Path]) -> ModelStore:
+    from kindred.indexer.models import ModelStore
+
+    return ModelStore(Workspace(context["workspace"]).models)
+
+
+def _listed(store: ModelStore, stage: str, version: str) -> Listed:
+    card = store.card(stage, version)
+    if version == store.current(stage):
+        state = "current"
+    elif version in store.withdrawn(stage):
+        state = "withdrawn"
+    else:
+        state = "kept" if card.gate.passed else "refused"
+    return Listed(stage, version, state, card.gate.reason, card.created, card.seconds, card.metrics)
+
+
+def _report(switched: Switched, as_json: bool) -> None:
+    if as_json:
+        print_json(switched)
+    else:
+        click.echo(f"{switched.stage}: {switched.before or 'nothing'} -> {switched.now}")
+
+
+def _when(micros: int) -> str:
+    return datetime.fromtimestamp(micros / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _headline(metrics: dict[str, Any]) -> str:
+    """The first few numbers, in one cell."""
+    numbers = [(k, v) for k, v in metrics.items() if isinstance(v, int | float)]
+    return ", ".join(f"{name} {value:.4g}" for name, value in numbers[:4])
+
+
+def _lines(card: Card) -> list[tuple[str, Any]]:
+    """Field and value, nested fields by their dotted names."""
+    made = _when(card.created)
+    lines: list[tuple[str, Any]] = [("made", made), ("seconds", card.seconds), ("seed", card.seed)]
+    lines += [("gate", "passed" if card.gate.passed else "refused"), ("reason", card.gate.reason)]
+    for field in ("metrics", "inputs", "settings"):
+        lines += _flat(field, getattr(card, field))
+    return [*lines, *((f"files.{n}", f"{f.size:,} bytes") for n, f in card.files.items())]
+
+
+def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [line for key, item in value.items() for line in _flat(f"{name}.{key}", item)]
+    return [(name, value)]
