@@ -28,7 +28,7 @@ from kindred.schemas.settings import KindredSettings
 
 HANDLERS = (
     answers.similar, answers.session_recall, answers.neighbors,
-    items.put_items, items.list_items, items.get_item, items.withdraw_item,
+    *items.OPTIONS, items.put_items, items.list_items, items.get_item, items.withdraw_item,
     operations.live, operations.ready, operations.MetricsController, operations.index_page,
 )  # fmt: skip
 

@@ -43,7 +43,8 @@ class Lane:
     """Threads of their own, with at most `queue` calls waiting."""
 
     def __init__(self, name: str, threads: int, queue: int, limit_s: float) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._new_pool = lambda: ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._pool = self._new_pool()
         self._room = threads + queue
         self._limit = limit_s
         self._threads = threads
@@ -93,8 +94,9 @@ class Lane:
         return held if held > self._limit else 0.0
 
     def close(self) -> None:
-        """Take no more calls; running ones are not waited for."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Cancel what waits and let go of what runs; the lane could be used again."""
+        old, self._pool = self._pool, self._new_pool()
+        old.shutdown(wait=False, cancel_futures=True)
 
 
 class Calls:
@@ -166,6 +168,6 @@ class Calls:
         return self.reads.stuck_s()
 
     def close(self) -> None:
-        """Take no more calls."""
+        """See Lane.close."""
         self.reads.close()
         self.writes.close()

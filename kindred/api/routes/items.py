@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import msgspec
-from litestar import delete, get, put
+from litestar import Response, delete, get, put
 from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter, SkipValidation
 
 from kindred.api.body import ItemBatch, StrictJSON, check_batch, decode_items
@@ -20,6 +21,29 @@ from kindred.schemas.item import Item
 from kindred.schemas.query import BatchResult
 
 TAG = "catalogue"
+Place = Annotated[int, QueryParameter(ge=0, lt=2**53, description="`next` of the page before.")]
+PageSize = Annotated[int, QueryParameter(ge=1, le=1000, description="Items on a page.")]
+
+
+def options(path: str, methods: str) -> HTTPRouteHandler:
+    """The answer to OPTIONS where several handlers share an address.
+
+    Litestar's own tells the methods of the first of them alone. Registered before them, these take
+    its place.
+    """
+
+    def handler() -> Response[None]:
+        return Response(None, status_code=204, headers={"allow": methods})
+
+    return HTTPRouteHandler(
+        path, http_method="OPTIONS", include_in_schema=False, sync_to_thread=False
+    )(handler)
+
+
+OPTIONS = (
+    options("/v1/items", "GET, OPTIONS, PUT"),
+    options("/v1/items/{item_id:str}", "DELETE, GET, OPTIONS"),
+)
 
 
 @put(
@@ -37,8 +61,9 @@ async def put_items(
     calls: NamedDependency[SkipValidation[Calls]],
     max_batch: NamedDependency[SkipValidation[int]],
 ) -> BatchResult:
-    """Write a batch. Rows are judged one by one: the good ones are durable when this answers, the
-    others come back in `rejected` with index, path and reason. An identical item changes nothing.
+    """Write a batch. Rows are judged one by one: the good ones are durable when this answers,
+    the others come back in `rejected` with index, path and reason. An identical item changes
+    nothing.
     """
     check_batch(len(data.items), max_batch)
     items, places, errors = decode_items(data)
@@ -58,10 +83,8 @@ async def put_items(
 )
 async def list_items(
     calls: NamedDependency[SkipValidation[Calls]],
-    after: Annotated[
-        int, QueryParameter(ge=0, lt=2**53, description="`next` of the page before.")
-    ] = 0,
-    limit: Annotated[int, QueryParameter(ge=1, le=1000, description="Items on a page.")] = 100,
+    after: Place = 0,
+    limit: PageSize = 100,
 ) -> ItemPage:
     """Every item that was ever put, withdrawn ones too, in the order of their first arrival."""
     return await calls.list_items(after, limit)
@@ -73,7 +96,7 @@ async def list_items(
     tags=[TAG],
     operation_id="get_item",
     summary="One item",
-    responses=documented(401, 403, 404, 503),
+    responses=documented(400, 401, 403, 404, 503),
 )
 async def get_item(item_id: FromPath[str], calls: NamedDependency[SkipValidation[Calls]]) -> Item:
     """The item as the catalogue holds it."""
@@ -89,7 +112,7 @@ async def get_item(item_id: FromPath[str], calls: NamedDependency[SkipValidation
     tags=[TAG],
     operation_id="withdraw_item",
     summary="Withdraw an item",
-    responses=documented(401, 403, 404, 503),
+    responses=documented(400, 401, 403, 404, 503),
 )
 async def withdraw_item(
     item_id: FromPath[str], calls: NamedDependency[SkipValidation[Calls]]
