@@ -43,7 +43,9 @@ class Lane:
     """Threads of their own, with at most `queue` calls waiting."""
 
     def __init__(self, name: str, threads: int, queue: int, limit_s: float) -> None:
-        self._new_pool = lambda: ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._new_pool: Callable[[], ThreadPoolExecutor] = lambda: ThreadPoolExecutor(
+            threads, thread_name_prefix=name
+        )
         self._pool = self._new_pool()
         self._room = threads + queue
         self._limit = limit_s

@@ -145,6 +145,9 @@ def component_schemas(max_batch: int) -> dict[str, dict[str, Any]]:
     schemas["Item"]["properties"]["formats"]["minItems"] = 1
     for field in ("categories", "not_categories"):
         schemas["Filters"]["properties"][field]["anyOf"][0]["items"]["minItems"] = 1
+    for schema in schemas.values():
+        if "enum" in schema:
+            schema["type"] = "string"
     for name, example in EXAMPLES.items():
         schemas[name]["examples"] = [example]
     return cast("dict[str, dict[str, Any]]", schemas)
