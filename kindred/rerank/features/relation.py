@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kindred.indexer.columns import Columns, haversine
 from kindred.rerank.features.group import Context, FeatureGroup, table
 from kindred.retrieval.segments import segment_sum
-from kindred.schemas.ranking import Floats, Rows
+from kindred.schemas.ranking import Doubles, Floats, Rows
 
 KILOMETRE = 1000.0
 
@@ -65,9 +65,17 @@ def fill(context: Context, out: Floats) -> None:
         out[:, 8] = price - np.log(np.maximum(anchor.price[owners], 1.0))
         out[:, 9] = np.abs(out[:, 8])
         out[:, 10] = price
-    lat, lon = columns.lat[rows], columns.lon[rows]
-    out[:, 11] = haversine(anchor.lat[owners], anchor.lon[owners], lat, lon) / KILOMETRE
-    out[:, 12] = haversine(queries.lat[owners], queries.lon[owners], lat, lon) / KILOMETRE
+    out[:, 11] = kilometres(context, anchor.lat, anchor.lon)
+    out[:, 12] = kilometres(context, queries.lat, queries.lon)
+
+
+def kilometres(context: Context, lat: Doubles, lon: Doubles) -> Doubles:
+    """float64[n] from each query's place float64[Q] to its candidates; NaN unknown."""
+    if np.isnan(lat).all():
+        return np.full(len(context.rows), np.nan)
+    columns, rows, owners = context.corpus.columns, context.rows, context.owners
+    metres = haversine(lat[owners], lon[owners], columns.lat[rows], columns.lon[rows])
+    return metres / KILOMETRE
 
 
 GROUP = FeatureGroup(
