@@ -6,6 +6,7 @@ built beside the old one and takes its place in one step.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -194,7 +195,7 @@ class ServerStore:
         plan = search.plan
         under = None if plan.mode == "graph" else _filter(search.filters)
         params = m.SearchParams(
-            hnsw_ef=plan.ef or self._ef, exact=plan.exact or plan.mode == "scan"
+            hnsw_ef=max(self._ef, plan.ef or 0), exact=plan.exact or plan.mode == "scan"
         )
         fetched = limit(search)
         return [
@@ -240,6 +241,30 @@ def alias_target(client: QdrantClient, alias: str) -> str | None:
     with _border("read the aliases"):
         named = {a.alias_name: a.collection_name for a in client.get_aliases().aliases}
     return named.get(alias)
+
+
+def collections(client: QdrantClient) -> list[str]:
+    """Names of all collections of the server."""
+    with _border("list the collections"):
+        return [c.name for c in client.get_collections().collections]
+
+
+def drop_collection(client: QdrantClient, collection: str) -> None:
+    """Remove a collection; one that is absent is no error."""
+    with _border("remove the collection"):
+        client.delete_collection(collection)
+
+
+def wait_indexed(client: QdrantClient, collection: str, patience_s: float) -> bool:
+    """Wait until the graphs of what was written are built; False where it takes longer."""
+    end = time.monotonic() + patience_s
+    while True:
+        with _border("read the collection's state"):
+            if client.get_collection(collection).status == m.CollectionStatus.GREEN:
+                return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.5)
 
 
 _INDEX_PARAMS: dict[str, Any] = {
