@@ -71,10 +71,19 @@ def test_help_shows_every_command_and_imports_none() -> None:
 def test_every_command_loads_and_explains_itself(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None
-    assert command.help, "a command's function needs a docstring"
+    explained(command, name)
+
+
+def explained(command: click.Command, name: str) -> None:
+    assert command.help, f"{name}: the function needs a docstring"
     for option in command.params:
         if isinstance(option, click.Option):
-            assert option.help, f"{option.opts} needs help"
+            assert option.help, f"{name} {option.opts} needs help"
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            explained(below, f"{name} {below.name}")
+    else:
+        assert "--json" in {o for p in command.params for o in p.opts}, f"{name} needs --json"
 
 
 def test_a_commands_help_imports_no_model_library() -> None:
