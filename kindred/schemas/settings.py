@@ -167,18 +167,19 @@ class SignalSettings(Settings, frozen=True, kw_only=True):
 class AlsSettings(Settings, frozen=True, kw_only=True):
     """Matrix factorisation on users × items (SPEC F3).
 
-    The confidence of a cell is 1 + alpha · Σ_a w_a · ln(1 + count_a), its preference 1; an empty
-    cell has confidence 1 and preference 0.
+    The confidence of a cell is 1 + alpha · r / r̄ with the signal r = Σ_a w_a · ln(1 + count_a) and
+    its mean r̄ over the cells that have one; the preference is 1. An empty cell has confidence 1
+    and preference 0.
     """
 
     embedding_size: Positive = 100
     """Rank."""
-    iterations: Positive = 12
+    iterations: Positive = 8
     """Alternating sweeps."""
-    regularization: NonNegative = 0.05
-    """L2 penalty."""
-    alpha: NonNegative = 1.0
-    """Slope of the confidence."""
+    regularization: NonNegative = 1.0
+    """L2 penalty on every factor, not scaled by the number of events."""
+    alpha: NonNegative = 15.0
+    """Confidence that the mean cell has beyond that of an empty one."""
     look_back_days: Annotated[int, Meta(ge=0)] = 0
     """Only events at most this old count; 0 means all (FINN: 20)."""
     min_events: Positive = 2
@@ -192,12 +193,12 @@ class PairSettings(Settings, frozen=True, kw_only=True):
     """Neighbours kept for each item."""
     max_session: Positive = 60
     """Of a longer session only the newest items count."""
-    popularity_exponent: Share = 0.5
-    """similarity = count / (n_i · n_j)^exponent: 0.5 is the cosine, 0 the raw count."""
-    shrinkage: NonNegative = 3.0
+    popularity_exponent: Share = 0.4
+    """similarity = count / ((n_i · n_j)^exponent + shrinkage): 0.5 is the cosine, 0 the count."""
+    shrinkage: NonNegative = 10.0
     """Added to the denominator, so that a pair seen once is not certain."""
     distance_decay: Annotated[float, Meta(gt=0, le=1)] = 0.8
-    """Weight lost with each step between two items of a session; ties in time are one step."""
+    """Weight kept with each further step between two items of a session; ties are one step."""
     look_back_days: Annotated[int, Meta(ge=0)] = 0
     """Only events at most this old count; 0 means all."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from builders import item
 from hypothesis import strategies as st
 
-from builders import item
 from kindred.schemas.item import Campaign, Condition, Format, Item, Location, Status
 from kindred.schemas.query import Filters, GeoBox, GeoPolygon, GeoRadius
 
@@ -85,13 +85,17 @@ CASES: list[tuple[dict[str, Any], list[int]]] = [
 _words = st.sampled_from(["a", "b", "c"])
 _paths = st.lists(_words, max_size=3).map(tuple)
 _times = st.integers(0, 6)
+
+
 # Degrees in steps of 1/1024, for which the arithmetic of polygons is exact, beside round ones:
 # a place on an edge is outside everywhere, and edges, poles and the antimeridian are where
 # engines err.
-_lats = st.sampled_from([0.0, 45.0, -90.0, 60.0]) | st.integers(-92160, 92159).map(lambda n: n / 1024)
-_lons = st.sampled_from([0.0, 10.0, -180.0, 180.0]) | st.integers(-184320, 184320).map(
-    lambda n: n / 1024
-)
+def _degrees(low: int, high: int) -> st.SearchStrategy[float]:
+    return st.integers(1024 * low, 1024 * high - 1).map(lambda n: n / 1024)
+
+
+_lats = st.sampled_from([0.0, 45.0, -90.0, 60.0]) | _degrees(-90, 90)
+_lons = st.sampled_from([0.0, 10.0, -180.0, 180.0]) | _degrees(-180, 180)
 _places = st.none() | st.builds(Location, lat=_lats, lon=_lons)
 
 

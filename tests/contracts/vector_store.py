@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders import item
+from contracts.filters import CASES, CATALOGUE, any_filters, any_items
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builders import item
-from contracts.filters import CASES, CATALOGUE, any_filters, any_items
 from kindred.indexer.columns import Columns
 from kindred.indexer.store.exact import ExactStore
 from kindred.indexer.store.payload import payload
@@ -244,7 +244,7 @@ class VectorSearchContract:
         shelf.put(rows_of(0), [item(brand=None)], text=new)
         assert shelf.store.count() == 1
         assert shelf.store.count(Filters(brands=("oak",))) == 0
-        vectors, exist = shelf.store.retrieve(rows_of(0), "text")
+        vectors, _ = shelf.store.retrieve(rows_of(0), "text")
         np.testing.assert_allclose(vectors, new, atol=1e-6)
         assert not shelf.store.retrieve(rows_of(0), "als")[1].any()
 
@@ -309,7 +309,7 @@ class VectorSearchContract:
         assert catalogue.passing(None) == list(range(len(CATALOGUE)))
         assert catalogue.store.count() == len(CATALOGUE)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(items=any_items(12), asked=st.lists(any_filters(), min_size=5, max_size=5))
     def test_filters_mean_what_the_columns_say(
         self, make: MakeShelf, reused: list[Shelf], items: list[Item], asked: list[Filters]
@@ -366,8 +366,8 @@ class VectorStoreContract(VectorSearchContract):
         short: list[dict[str, Any]] = [{}]
         with pytest.raises(InputError, match="payloads"):
             store.upsert(Points(rows=rows_of(0, 1), payloads=short))
+        vectors = {"text": (rows_of(0), directions(2, 6))}
         with pytest.raises(InputError, match="2 vectors for 1"):
-            vectors = {"text": (rows_of(0), directions(2, 6))}
             store.upsert(Points(rows=rows_of(0), payloads=short, vectors=vectors))
         with pytest.raises(InputError, match="rows"):
             store.upsert(Points(rows=rows_of(-1), payloads=short))

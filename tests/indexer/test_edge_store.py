@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -20,7 +21,8 @@ from contracts.vector_store import (
 )
 
 from kindred.indexer.columns import Columns
-from kindred.indexer.store.edge import EdgeStore
+from kindred.indexer.store.edge import EdgeStore, border
+from kindred.indexer.store.port import Search
 from kindred.schemas.errors import StoreError, StoreUnavailable
 from kindred.schemas.settings import StoreSettings
 
@@ -58,8 +60,6 @@ def test_what_was_flushed_is_there_when_opened_again(store: EdgeStore, tmp_path:
 
 
 def test_two_copies_are_written_apart(store: EdgeStore, tmp_path: Path) -> None:
-    import shutil
-
     EngineShelf(store, Columns()).fill([item() for _ in range(5)])
     store.close()
     shutil.copytree(tmp_path / "shard", tmp_path / "replica")
@@ -70,13 +70,15 @@ def test_two_copies_are_written_apart(store: EdgeStore, tmp_path: Path) -> None:
 
 
 def test_the_graph_is_built_when_asked(tmp_path: Path) -> None:
-    store = EdgeStore.create(tmp_path / "shard", {"text": 64}, StoreSettings(ef_construct=16))
-    EngineShelf(store, Columns()).fill(
-        [item()] * 50_000, text=directions(50_000, 64)
-    ) if False else None
-    assert store.indexed == 0
+    settings = StoreSettings(m=8, ef_construct=16)
+    store = EdgeStore.create(tmp_path / "shard", {"text": 512}, settings)
+    vectors = directions(6000, 512)
+    EngineShelf(store, Columns()).fill([item()] * 6000, text=vectors)
     store.optimize()
-    assert store.indexed == 0, "nothing to build a graph of"
+    assert store.indexed == 6000
+    found = store.search([Search(space="text", vectors=vectors[:20], k=1)])[0]
+    assert (found.rows[:, 0] == range(20)).mean() >= 0.9
+    store.close()
 
 
 def test_a_folder_holds_one_shard(store: EdgeStore, tmp_path: Path) -> None:
@@ -99,11 +101,34 @@ def test_a_closed_store_is_unavailable(store: EdgeStore) -> None:
         store.delete(rows_of(1))
 
 
-def test_only_the_adapter_knows_the_engine() -> None:
-    """The engine raises plain exceptions: anything but ours that passes the border is a fault."""
-    assert not [
-        name
-        for name in dir(qdrant_edge)
-        if isinstance(getattr(qdrant_edge, name), type)
-        and issubclass(getattr(qdrant_edge, name), BaseException)
-    ]
+class PanicException(BaseException):
+    """Stands for the engine's, which cannot be imported and is no Exception."""
+
+
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        (Exception("Vector dimension error"), StoreError),
+        (Exception("Service runtime error: Shard is not initialized"), StoreUnavailable),
+        (Exception("Resource temporarily unavailable, WouldBlock"), StoreUnavailable),
+        (ValueError("failed to convert NaN"), StoreError),
+        (PanicException("index out of bounds"), StoreError),
+    ],
+)
+def test_whatever_the_engine_raises_is_an_error_of_ours(
+    raised: BaseException, error: type[StoreError]
+) -> None:
+    with pytest.raises(StoreError, match="could not count") as caught, border("count"):
+        raise raised
+    assert type(caught.value) is error
+
+
+def test_an_interrupt_is_no_fault_of_the_store() -> None:
+    with pytest.raises(KeyboardInterrupt), border("count"):
+        raise KeyboardInterrupt
+
+
+def test_the_engine_has_no_exceptions_of_its_own() -> None:
+    """Once it has, `border` should tell them apart by class and not by their words."""
+    kinds = [v for v in vars(qdrant_edge).values() if isinstance(v, type)]
+    assert not [k for k in kinds if issubclass(k, BaseException)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from contracts.vector_store import ExactShelf, MakeShelf, VectorSearchContract, directions
@@ -30,7 +32,7 @@ def test_top_is_a_stable_sort(scores: list[float], k: int) -> None:
     best = top(column, k)
     assert column[best].tolist() == sorted(scores, reverse=True)[:k]
     assert len(set(best.tolist())) == min(k, len(scores))
-    for here, there in zip(best, best[1:], strict=False):
+    for here, there in pairwise(best):
         assert column[here] > column[there] or here < there
 
 

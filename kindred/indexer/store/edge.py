@@ -77,7 +77,7 @@ class EdgeStore:
             max_search_threads=settings.search_threads,
             wal_enabled=False,
         )
-        with _border("create the index"):
+        with border("create the index"):
             shard = q.EdgeShard.create(str(folder), config)
             for key, index in INDEXES.items():
                 params = _INDEX_PARAMS[index.kind](enable_hnsw=index.links)
@@ -93,7 +93,7 @@ class EdgeStore:
             spaces = msgspec.json.decode((folder / _SPACES).read_bytes(), type=dict[str, int])
         except (OSError, msgspec.MsgspecError) as e:
             raise StoreUnavailable(f"no index in {folder}: {e}") from e
-        with _border("open the index"):
+        with border("open the index"):
             config = q.EdgeConfig(_vectors(spaces), max_search_threads=settings.search_threads)
             return cls(q.EdgeShard.load(str(folder), config), spaces, settings)
 
@@ -105,12 +105,12 @@ class EdgeStore:
     @property
     def indexed(self) -> int:
         """Vectors, of all spaces together, that are in graphs; the others are scanned."""
-        with _border("read the index's state"):
+        with border("read the index's state"):
             return int(self._shard.info().indexed_vectors_count)
 
     def optimize(self) -> None:
         """Build the graphs: minutes for a million points, with nothing else in this process."""
-        with _border("build the graphs"):
+        with border("build the graphs"):
             self._shard.optimize()
 
     def upsert(self, points: Points) -> None:
@@ -121,14 +121,14 @@ class EdgeStore:
         for start in range(0, len(rows), _BATCH):
             part = range(start, min(start + _BATCH, len(rows)))
             batch = [q.Point(rows[i], named[i], dict(points.payloads[i])) for i in part]
-            with _border("write points"):
+            with border("write points"):
                 self._shard.update(q.UpdateOperation.upsert_points(batch))
 
     def set_payload(self, rows: Rows, payloads: Sequence[Mapping[str, Any]]) -> None:
         """See VectorStore.set_payload; rows that get the same payload are one operation."""
         check_rows(rows)
         for ids, payload in same_payloads(rows, payloads):
-            with _border("write payload"), _absent_let_be():
+            with border("write payload"), _absent_let_be():
                 self._shard.update(q.UpdateOperation.set_payload(ids, payload))
 
     def set_vectors(self, rows: Rows, space: str, vectors: Floats) -> None:
@@ -139,18 +139,18 @@ class EdgeStore:
             part = slice(start, start + _BATCH)
             pairs = zip(rows[part].tolist(), vectors[part], strict=True)
             batch = [q.PointVectors(row, {space: vector}) for row, vector in pairs]
-            with _border("write vectors"), _absent_let_be():
+            with border("write vectors"), _absent_let_be():
                 self._shard.update(q.UpdateOperation.update_vectors(batch))
 
     def delete(self, rows: Rows) -> None:
         """See VectorStore.delete."""
         check_rows(rows)
-        with _border("delete points"):
+        with border("delete points"):
             self._shard.update(q.UpdateOperation.delete_points(rows.tolist()))
 
     def count(self, filters: Filters | None = None) -> int:
         """See VectorSearch.count."""
-        with _border("count"):
+        with border("count"):
             return int(self._shard.count(q.CountRequest(exact=True, filter=_filter(filters))))
 
     def search(self, searches: Sequence[Search]) -> list[Found]:
@@ -164,7 +164,7 @@ class EdgeStore:
             for search, wanted in zip(searches, positions, strict=True)
             for request in self._requests(search, wanted)
         ]
-        with _border("search"):
+        with border("search"):
             # A batch of one costs more than the plain call.
             if len(requests) == 1:
                 answers = [self._shard.query(requests[0])]
@@ -180,7 +180,7 @@ class EdgeStore:
         plan = search.plan
         under = None if plan.mode == "graph" else _filter(search.filters)
         params = q.SearchParams(
-            hnsw_ef=plan.ef or self._ef, exact=plan.exact or plan.mode == "scan"
+            hnsw_ef=max(self._ef, plan.ef or 0), exact=plan.exact or plan.mode == "scan"
         )
         fetched = limit(search)
         return [
@@ -197,18 +197,18 @@ class EdgeStore:
         """See VectorSearch.retrieve; the engine keeps vectors scaled to length one."""
         dim = check_space(self._spaces, space)
         wanted = np.unique(rows[rows >= 0])
-        with _border("retrieve"):
+        with border("retrieve"):
             records = self._shard.retrieve(wanted.tolist(), False, [space])
         return retrieved(rows, [(r.id, r.vector) for r in records], space, dim)
 
     def flush(self) -> None:
         """See VectorStore.flush."""
-        with _border("flush"):
+        with border("flush"):
             self._shard.flush()
 
     def close(self) -> None:
         """Flush, and release the folder."""
-        with _border("close"):
+        with border("close"):
             self._shard.close()
 
 
@@ -251,7 +251,7 @@ def _point(lat: float, lon: float) -> Any:
 
 
 @contextmanager
-def _border(doing: str) -> Iterator[None]:
+def border(doing: str) -> Iterator[None]:
     """Turn whatever the engine raises into a StoreError; it has no classes of its own."""
     try:
         yield

@@ -25,6 +25,8 @@ class Allowed:
 
     mask: Mask
     """bool[N]; rows beyond it do not pass"""
+    filters: Filters | None = None
+    """What they passed, where it matters to somebody."""
 
     @cached_property
     def count(self) -> int:
@@ -60,7 +62,7 @@ class Plan:
 
     mode: Mode = "filtered"
     ef: int | None = None
-    """Beam width; None leaves the engine's default."""
+    """Beam width, where it must be wider than the store's own."""
     oversampling: float = 1.0
     """Candidates fetched per one wanted (graph)."""
     exact: bool = False

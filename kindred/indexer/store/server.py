@@ -1,4 +1,4 @@
-"""`ServerStore`: a Qdrant server or cluster. Every `qdrant_client` name is in this file.
+"""`ServerStore`: a Qdrant server or cluster.
 
 A collection is one version of the index; an alias names the one in use, so that a new version is
 built beside the old one and takes its place in one step.
@@ -7,20 +7,12 @@ built beside the old one and takes its place in one step.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx
 import numpy as np
 from qdrant_client import QdrantClient
 from qdrant_client import models as m
-from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
-from qdrant_client.http.exceptions import (
-    ApiException,
-    ResponseHandlingException,
-    UnexpectedResponse,
-)
 
 from kindred.indexer.store.answers import (
     asked,
@@ -32,39 +24,24 @@ from kindred.indexer.store.answers import (
     same_payloads,
 )
 from kindred.indexer.store.checks import check_rows, check_space, check_vectors
-from kindred.indexer.store.payload import (
-    INDEXES,
-    AnyOf,
-    Between,
-    Condition,
-    closed_ring,
-    conditions,
-)
+from kindred.indexer.store.payload import INDEXES
 from kindred.indexer.store.port import Found, Points, Search
-from kindred.schemas.errors import StoreError, StoreTimeout, StoreUnavailable
-from kindred.schemas.query import Filters, GeoRadius
+from kindred.indexer.store.server_driver import (
+    INDEX_PARAMS,
+    absent_let_be,
+    border,
+    compiled,
+    connect,
+)
+from kindred.schemas.errors import StoreError
+from kindred.schemas.query import Filters
 from kindred.schemas.ranking import Floats, Mask, Rows
 from kindred.schemas.settings import StoreSettings
 
+__all__ = ["ServerStore", "alias_target", "connect", "switch_alias"]
+
 _BATCH = 512
 """Points of one request."""
-
-
-def connect(settings: StoreSettings) -> QdrantClient:
-    """A client of the server that the settings name; nothing is asked of it yet."""
-    client = QdrantClient(
-        url=settings.url, api_key=settings.api_key or None, check_compatibility=False
-    )
-    patience = httpx.Timeout(settings.timeout_ms / 1000).as_dict()
-
-    def hurry(request: httpx.Request, send: Callable[[httpx.Request], httpx.Response]) -> Any:
-        # The client knows whole seconds only; a call with a time of its own (a write) names it.
-        if "timeout" not in request.url.params:
-            request.extensions["timeout"] = patience
-        return send(request)
-
-    client.http.client.add_middleware(hurry)
-    return client
 
 
 class ServerStore:
@@ -96,7 +73,7 @@ class ServerStore:
         Payload indexes exist before the first point, so that the graph gets their links.
         """
         patience = settings.write_timeout_s
-        with _border("create the collection"):
+        with border("create the collection"):
             client.create_collection(
                 collection,
                 {s: m.VectorParams(size=d, distance=m.Distance.COSINE) for s, d in spaces.items()},
@@ -104,14 +81,14 @@ class ServerStore:
                 timeout=patience,
             )
             for key, index in INDEXES.items():
-                schema = _INDEX_PARAMS[index.kind](type=index.kind, enable_hnsw=index.links)
+                schema = INDEX_PARAMS[index.kind](type=index.kind, enable_hnsw=index.links)
                 client.create_payload_index(collection, key, schema, timeout=patience)
         return cls(client, collection, spaces, settings)
 
     @classmethod
     def open(cls, client: QdrantClient, collection: str, settings: StoreSettings) -> ServerStore:
         """The collection of that name or alias; StoreError where there is none."""
-        with _border("open the collection"):
+        with border("open the collection"):
             vectors = client.get_collection(collection).config.params.vectors
         if not isinstance(vectors, dict):
             raise StoreError(f"collection {collection!r} has no named vectors")
@@ -136,14 +113,14 @@ class ServerStore:
                 )
                 for i in range(start, min(start + _BATCH, len(rows)))
             ]
-            with _border("write points"):
+            with border("write points"):
                 self._client.upsert(self.collection, batch, timeout=self._patience)
 
     def set_payload(self, rows: Rows, payloads: Sequence[Mapping[str, Any]]) -> None:
         """See VectorStore.set_payload; rows that get the same payload are one operation."""
         check_rows(rows)
         for ids, payload in same_payloads(rows, payloads):
-            with _border("write payload"), _absent_let_be():
+            with border("write payload"), absent_let_be():
                 self._client.set_payload(
                     self.collection, payload, points=list(ids), timeout=self._patience
                 )
@@ -156,21 +133,21 @@ class ServerStore:
             part = slice(start, start + _BATCH)
             pairs = zip(rows[part].tolist(), vectors[part].tolist(), strict=True)
             batch = [m.PointVectors(id=row, vector={space: vector}) for row, vector in pairs]
-            with _border("write vectors"), _absent_let_be():
+            with border("write vectors"), absent_let_be():
                 self._client.update_vectors(self.collection, batch, timeout=self._patience)
 
     def delete(self, rows: Rows) -> None:
         """See VectorStore.delete."""
         check_rows(rows)
         if len(rows):
-            with _border("delete points"):
+            with border("delete points"):
                 points = m.PointIdsList(points=rows.tolist())
                 self._client.delete(self.collection, points, timeout=self._patience)
 
     def count(self, filters: Filters | None = None) -> int:
         """See VectorSearch.count."""
-        with _border("count"):
-            return self._client.count(self.collection, _filter(filters), exact=True).count
+        with border("count"):
+            return self._client.count(self.collection, compiled(filters), exact=True).count
 
     def search(self, searches: Sequence[Search]) -> list[Found]:
         """See VectorSearch.search; a plan's `scan` is the server's own exact search here."""
@@ -181,7 +158,7 @@ class ServerStore:
             for request in self._requests(search, wanted)
         ]
         if requests:
-            with _border("search"):
+            with border("search"):
                 responses = self._client.query_batch_points(self.collection, requests)
         ends = np.cumsum([len(wanted) for wanted in positions]).tolist()
         return [
@@ -193,7 +170,7 @@ class ServerStore:
 
     def _requests(self, search: Search, wanted: Rows) -> list[m.QueryRequest]:
         plan = search.plan
-        under = None if plan.mode == "graph" else _filter(search.filters)
+        under = None if plan.mode == "graph" else compiled(search.filters)
         params = m.SearchParams(
             hnsw_ef=max(self._ef, plan.ef or 0), exact=plan.exact or plan.mode == "scan"
         )
@@ -209,7 +186,7 @@ class ServerStore:
         """See VectorSearch.retrieve; the server keeps vectors scaled to length one."""
         check_space(self._spaces, space)
         wanted = np.unique(rows[rows >= 0])
-        with _border("retrieve"):
+        with border("retrieve"):
             records = self._client.retrieve(
                 self.collection, wanted.tolist(), with_payload=False, with_vectors=[space]
             )
@@ -220,13 +197,13 @@ class ServerStore:
 
     def close(self) -> None:
         """Release the client's connections."""
-        with _border("close"):
+        with border("close"):
             self._client.close()
 
 
 def switch_alias(client: QdrantClient, alias: str, collection: str) -> str | None:
     """Let `alias` name `collection` from now on, in one step; returns what it named before."""
-    with _border("switch the alias"):
+    with border("switch the alias"):
         before = alias_target(client, alias)
         create = m.CreateAliasOperation(
             create_alias=m.CreateAlias(collection_name=collection, alias_name=alias)
@@ -238,20 +215,20 @@ def switch_alias(client: QdrantClient, alias: str, collection: str) -> str | Non
 
 def alias_target(client: QdrantClient, alias: str) -> str | None:
     """The collection that `alias` names; None where there is no such alias."""
-    with _border("read the aliases"):
+    with border("read the aliases"):
         named = {a.alias_name: a.collection_name for a in client.get_aliases().aliases}
     return named.get(alias)
 
 
 def collections(client: QdrantClient) -> list[str]:
     """Names of all collections of the server."""
-    with _border("list the collections"):
+    with border("list the collections"):
         return [c.name for c in client.get_collections().collections]
 
 
 def drop_collection(client: QdrantClient, collection: str) -> None:
     """Remove a collection; one that is absent is no error."""
-    with _border("remove the collection"):
+    with border("remove the collection"):
         client.delete_collection(collection)
 
 
@@ -259,89 +236,9 @@ def wait_indexed(client: QdrantClient, collection: str, patience_s: float) -> bo
     """Wait until the graphs of what was written are built; False where it takes longer."""
     end = time.monotonic() + patience_s
     while True:
-        with _border("read the collection's state"):
+        with border("read the collection's state"):
             if client.get_collection(collection).status == m.CollectionStatus.GREEN:
                 return True
         if time.monotonic() > end:
             return False
         time.sleep(0.5)
-
-
-_INDEX_PARAMS: dict[str, Any] = {
-    "keyword": m.KeywordIndexParams,
-    "integer": m.IntegerIndexParams,
-    "float": m.FloatIndexParams,
-    "geo": m.GeoIndexParams,
-}
-
-
-def _filter(filters: Filters | None) -> m.Filter | None:
-    if filters is None:
-        return None
-    wanted = conditions(filters)
-    return m.Filter(
-        must=[_condition(c) for c in wanted.must],
-        must_not=[_condition(c) for c in wanted.must_not],
-    )
-
-
-def _condition(c: Condition) -> m.FieldCondition:
-    if isinstance(c, AnyOf):
-        return m.FieldCondition(key=c.key, match=m.MatchAny(any=c.values))
-    if isinstance(c, Between):
-        bounds = m.Range(gte=c.gte, gt=c.gt, lte=c.lte, lt=c.lt)
-        return m.FieldCondition(key=c.key, range=bounds)
-    if isinstance(c.region, GeoRadius):
-        centre = m.GeoPoint(lat=c.region.lat, lon=c.region.lon)
-        circle = m.GeoRadius(center=centre, radius=c.region.radius_m)
-        return m.FieldCondition(key=c.key, geo_radius=circle)
-    ring = [m.GeoPoint(lat=lat, lon=lon) for lat, lon in closed_ring(c.region.points)]
-    return m.FieldCondition(
-        key=c.key, geo_polygon=m.GeoPolygon(exterior=m.GeoLineString(points=ring))
-    )
-
-
-@contextmanager
-def _border(doing: str) -> Iterator[None]:
-    """Turn what the driver raises into a StoreError."""
-    try:
-        yield
-    except _DRIVER as e:
-        cause = e.source if isinstance(e, ResponseHandlingException) else e
-        raise _translated(cause)(f"could not {doing}: {cause}") from e
-
-
-_DRIVER = (ApiException, QdrantException, httpx.HTTPError, ValueError, KeyError)
-"""What the client raises; the last two come from its local mode and its own checks."""
-
-
-def _translated(cause: Exception) -> type[StoreError]:
-    if isinstance(cause, httpx.TimeoutException):
-        return StoreTimeout
-    if isinstance(cause, (httpx.TransportError, ResourceExhaustedResponse)):
-        return StoreUnavailable
-    if isinstance(cause, UnexpectedResponse):
-        return _BY_STATUS.get(cause.status_code or 0, StoreError)
-    return StoreError
-
-
-_BY_STATUS: dict[int, type[StoreError]] = {
-    408: StoreTimeout,
-    429: StoreUnavailable,
-    502: StoreUnavailable,
-    503: StoreUnavailable,
-    504: StoreTimeout,
-}
-
-
-@contextmanager
-def _absent_let_be() -> Iterator[None]:
-    """The server writes every point that it has, and then complains of the first it has not."""
-    try:
-        yield
-    except UnexpectedResponse as e:
-        if b"No point with id" not in e.content:
-            raise
-    except KeyError:
-        # Local mode does the same in its own words.
-        pass
