@@ -1,11 +1,13 @@
 """Matrix factorisation on users × items with confidence (SPEC F3–F5, §2.1; Hu, Koren, Volinsky).
 
 Minimises Σ_ui c_ui (p_ui − x_u · y_i)² + λ (Σ_u |x_u|² + Σ_i |y_i|²) over all cells, where
-r_ui = Σ_a w_a · ln(1 + count_uia), c_ui = 1 + alpha · r_ui, and p_ui = 1 where r_ui > 0, else 0.
+r_ui = Σ_a w_a · ln(1 + count_uia), c_ui = 1 + alpha · r_ui / r̄, and p_ui = 1 where r_ui > 0, else
+0. r̄ is the mean of r over the cells that have one, so that alpha means the same to a shop of views
+and to a shop of purchases, whatever the scale of the weights.
 
 `implicit` takes a cell's value times its own alpha AS the confidence c, without adding 1, counts an
 empty cell as c = 1, p = 0, and does not scale λ by the number of ratings. So it is given the values
-1 + alpha · r and its alpha stays 1. With its exact solver one sweep solves the users from the
+1 + alpha · r / r̄ and its alpha stays 1. With its exact solver one sweep solves the users from the
 items and then the items from the users by the normal equations; by default each solve is three
 steps of conjugate gradients from the last sweep's factors.
 
@@ -52,7 +54,8 @@ class AlsModel:
     """float32[N, d]: as trained; zero where `present` is False"""
     present: Mask
     """bool[N]"""
-    alpha: float
+    slope: float
+    """alpha / r̄: what a unit of signal adds to the confidence."""
     regularization: float
     users: Floats
     """float32[U, d]: empty where only the items were kept"""
@@ -69,16 +72,18 @@ class AlsModel:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What serving needs, by name, to be kept."""
-        return {"items": self.items, "present": self.present}
+        parameters = np.array([self.slope, self.regularization])
+        return {"items": self.items, "present": self.present, "parameters": parameters}
 
     @classmethod
-    def load(cls, arrays: Mapping[str, NDArray[Any]], settings: AlsSettings) -> AlsModel:
-        """The model from its arrays and the settings that it was trained with."""
+    def load(cls, arrays: Mapping[str, NDArray[Any]]) -> AlsModel:
+        """The model from its arrays, without users."""
+        slope, regularization = arrays["parameters"].tolist()
         return cls(
             items=arrays["items"],
             present=arrays["present"],
-            alpha=settings.alpha,
-            regularization=settings.regularization,
+            slope=slope,
+            regularization=regularization,
             users=np.zeros((0, arrays["items"].shape[1]), np.float32),
             subjects=np.zeros(0, np.int32),
         )
@@ -118,7 +123,7 @@ class FoldIn:
             vectors[slot] = self._model.items[np.where(known[span], rows[span], 0)]
             vectors[slot] *= known[span, None]
             excess = np.zeros((*slot.shape, 1), np.float32)
-            excess[slot] = self._model.alpha * weights[span, None]
+            excess[slot] = self._model.slope * weights[span, None]
             spread = vectors @ self._inverse
             system = np.eye(slot.shape[1], dtype=np.float32) + excess * (
                 spread @ vectors.transpose(0, 2, 1)
@@ -149,8 +154,9 @@ def train_als(
     subjects, rows, signal = cells(kept, signals)
     users, user = np.unique(subjects, return_inverse=True)
     present_rows, item = np.unique(rows, return_inverse=True)
+    slope = settings.alpha / float(signal.mean()) if len(signal) else 0.0
     confidence = sparse.csr_matrix(
-        ((1 + settings.alpha * signal).astype(np.float32), (user, item)),
+        ((1 + slope * signal).astype(np.float32), (user, item)),
         shape=(len(users), len(present_rows)),
     )
     size = settings.embedding_size
@@ -166,7 +172,7 @@ def train_als(
     return AlsModel(
         items=items,
         present=present,
-        alpha=settings.alpha,
+        slope=slope,
         regularization=settings.regularization,
         users=user_factors,
         subjects=users.astype(np.int32),

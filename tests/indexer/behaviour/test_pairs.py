@@ -99,9 +99,13 @@ def test_of_a_long_visit_the_newest_items_count():
 
 def test_shrinkage_puts_a_pair_seen_once_below_one_seen_often():
     often = [[0, 1]] * 10 + [[2, 3]]
-    without = dense(count_pairs(visits(*often), 4, PairSettings(shrinkage=0)))
+    without = dense(
+        count_pairs(visits(*often), 4, PairSettings(popularity_exponent=0.5, shrinkage=0))
+    )
     assert without[0, 1] == pytest.approx(without[2, 3])
-    shrunk = dense(count_pairs(visits(*often), 4, PairSettings(shrinkage=3)))
+    shrunk = dense(
+        count_pairs(visits(*often), 4, PairSettings(popularity_exponent=0.5, shrinkage=3))
+    )
     assert shrunk[0, 1] > 2 * shrunk[2, 3]
 
 

@@ -1,0 +1,132 @@
+"""Guess the last item of a visit from the ones before it: how a stage is judged at its gate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kindred.indexer.behaviour.interactions import Interactions
+from kindred.indexer.behaviour.pairs import PairTable, ranges
+from kindred.schemas.ranking import Doubles, Floats, Rows
+
+SCORES_AT_ONCE = 50_000_000
+"""Cells of a dense score matrix held at once (float32: 200 MB)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextItem:
+    """Q questions: which row came after these?"""
+
+    offsets: Rows
+    """int64[Q + 1]"""
+    seeds: Rows
+    """int64[n]: rows of the visit before the last, oldest first, without the target"""
+    weights: Floats
+    """float32[n]: halved with each `half_life` steps back in time; ties weigh the same"""
+    targets: Rows
+    """int64[Q]"""
+    events: Rows
+    """int64[Q]: position of each target in the interactions it was taken from"""
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def owners(self) -> Rows:
+        """int64[n]: the question of each seed."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+
+def last_items(interactions: Interactions, limit: int, half_life: float = 3.0) -> NextItem:
+    """The newest `limit` visits with at least one other item before the last one."""
+    visits = interactions.sessions()
+    last = visits.index[visits.offsets[1:] - 1] if len(visits) else np.zeros(0, np.int64)
+    owner = np.repeat(np.arange(len(visits)), np.diff(visits.offsets))
+    seed = interactions.row[visits.index] != interactions.row[last][owner]
+    usable = np.flatnonzero(np.bincount(owner[seed], minlength=len(visits)))
+    usable = usable[np.argsort(-last[usable], kind="stable")[:limit]]
+    counts = np.diff(visits.offsets)[usable]
+    at = ranges(visits.offsets[usable], counts)
+    question, keep = np.repeat(np.arange(len(usable)), counts), seed[at]
+    at, question = at[keep], question[keep]
+    offsets = np.append(0, np.cumsum(np.bincount(question, minlength=len(usable))))
+    at = visits.index[at]
+    step = np.cumsum(np.append(0, np.diff(interactions.ts[at]) != 0))
+    back = step[offsets[1:] - 1][question] - step
+    return NextItem(
+        offsets=offsets.astype(np.int64),
+        seeds=interactions.row[at],
+        weights=np.power(0.5, back / half_life).astype(np.float32),
+        targets=interactions.row[last[usable]],
+        events=last[usable],
+    )
+
+
+def without_targets(interactions: Interactions, questions: NextItem) -> Interactions:
+    """The interactions less the target of each question, wherever its visit has it."""
+    n_rows = int(interactions.row.max(initial=0)) + 1
+    taken = interactions.session[questions.events].astype(np.int64) * n_rows + questions.targets
+    key = interactions.session.astype(np.int64) * n_rows + interactions.row
+    return interactions.take(~np.isin(key, taken))
+
+
+def table_ranks(table: PairTable, questions: NextItem) -> Rows:
+    """int64[Q]: rank of each target (0 = first) by the weighted sum of the seeds' scores.
+
+    A target that no seed leads to gets the number of rows.
+    """
+    n_rows = len(table.support)
+    at, rows, scores = table.lookup(questions.seeds, len(table.rows))
+    owners = questions.owners[at]
+    key, inverse = np.unique(owners * n_rows + rows, return_inverse=True)
+    sums = np.bincount(inverse, scores * questions.weights[at], len(key)).astype(np.float64)
+    seen = np.isin(key, questions.owners * n_rows + questions.seeds)
+    return _ranks(key[~seen], sums[~seen], questions, n_rows)
+
+
+def vector_ranks(vectors: Floats, questions: NextItem) -> Rows:
+    """int64[Q]: rank of each target by cosine to the weighted mean of the seeds' unit vectors.
+
+    A target without a vector gets the number of rows.
+    """
+    n_rows = len(vectors)
+    ranks = np.full(len(questions), n_rows, np.int64)
+    sums = np.zeros((len(questions), vectors.shape[1]), np.float32)
+    np.add.at(sums, questions.owners, vectors[questions.seeds] * questions.weights[:, None])
+    present = vectors.any(axis=1)
+    step = max(1, SCORES_AT_ONCE // max(n_rows, 1))
+    for low in range(0, len(questions), step):
+        some = slice(low, low + step)
+        scores = sums[some] @ vectors.T
+        scores[:, ~present] = -np.inf
+        span = slice(questions.offsets[low], questions.offsets[min(low + step, len(questions))])
+        scores[questions.owners[span] - low, questions.seeds[span]] = -np.inf
+        own = scores[np.arange(len(scores)), questions.targets[some]]
+        found = np.isfinite(own) & sums[some].any(axis=1)
+        above = (scores > own[:, None]).sum(axis=1)
+        ranks[some] = np.where(found, above, n_rows)
+    return ranks
+
+
+def hit_rate(ranks: Rows, k: int) -> tuple[float, float]:
+    """(share of ranks below k, its standard error)."""
+    if len(ranks) == 0:
+        return 0.0, 0.0
+    share = float(np.mean(ranks < k))
+    return share, float(np.sqrt(share * (1 - share) / len(ranks)))
+
+
+def _ranks(key: Rows, scores: Doubles, questions: NextItem, n_rows: int) -> Rows:
+    """Rank of each target among its question's candidates; `key` = question · n_rows + row."""
+    ranks = np.full(len(questions), n_rows, np.int64)
+    wanted = np.arange(len(questions)) * n_rows + questions.targets
+    place = np.searchsorted(key, wanted)
+    hit = np.flatnonzero(place < len(key))
+    hit = hit[key[place[hit]] == wanted[hit]]
+    own = np.full(len(questions), np.inf)
+    own[hit] = scores[place[hit]]
+    question = key // n_rows
+    above = np.bincount(question[scores > own[question]], minlength=len(questions))
+    ranks[hit] = above[hit]
+    return ranks
