@@ -36,18 +36,27 @@ HANDLERS = (
 class KindredApp(Litestar):
     """Litestar, with every request traced, and item ids routed by their encoded form."""
 
+    served_by = b"w0"
+
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """See Litestar."""
         if scope["type"] == "http":
             keep_encoded(scope)
-            send = traced(scope, send)
+            send = traced(scope, send, self.served_by)
         await super().__call__(scope, receive, send)
 
 
 def create_app(
-    engine: Engine, settings: KindredSettings, clock: Callable[[], int] = micros_now
+    engine: Engine,
+    settings: KindredSettings,
+    clock: Callable[[], int] = micros_now,
+    *,
+    name: str = "w0",
 ) -> Litestar:
-    """The service around an engine. Closing the engine is up to whoever opened it."""
+    """The service around an engine; `name` is told as `x-served-by`.
+
+    Closing the engine is up to whoever opened it.
+    """
     keyring = Keyring(settings.api.keys)
     calls = Calls(engine, process_metrics(), deadline_ms=settings.api.deadline_ms, clock=clock)
 
@@ -73,6 +82,7 @@ def create_app(
         lifespan=[threads],
         logging_config=None,
     )
+    app.served_by = name.encode()
     make_exact(app, settings.api.max_batch)
     return app
 

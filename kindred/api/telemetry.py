@@ -63,8 +63,11 @@ def next_traceparent(incoming: str | None) -> str:
     return f"00-{match['trace']}-{span_id()}-{int(match['flags'], 16) & 1:02x}"
 
 
-def traced(scope: HTTPScope, send: Send) -> Send:
-    """Give a request an id and a place in a trace, and a `send` that tells the caller both."""
+def traced(scope: HTTPScope, send: Send, served_by: bytes) -> Send:
+    """Give a request an id and a place in a trace, and a `send` that tells the caller both.
+
+    `served_by`: this process's name, told too.
+    """
     incoming_trace = incoming_id = None
     for name, value in scope["headers"]:
         if name == b"traceparent":
@@ -76,7 +79,11 @@ def traced(scope: HTTPScope, send: Send) -> Send:
     request_id = incoming_id if known else traceparent[3:35]
     state: dict[str, Any] = scope.setdefault("state", {})
     state["request_id"], state["traceparent"] = request_id, traceparent
-    ours = [(b"x-request-id", (request_id or "").encode()), (b"traceparent", traceparent.encode())]
+    ours = [
+        (b"x-request-id", (request_id or "").encode()),
+        (b"traceparent", traceparent.encode()),
+        (b"x-served-by", served_by),
+    ]
 
     async def send_traced(message: Message) -> None:
         if message["type"] == "http.response.start":

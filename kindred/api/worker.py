@@ -107,7 +107,7 @@ class Stop:
 def _listen(engine: Engine, orders: Orders, lifeline: Lifeline, stop: Stop) -> None:
     from kindred.api.app import create_app
 
-    app = create_app(engine, orders.settings)
+    app = create_app(engine, orders.settings, name=orders.name)
     config = uvicorn.Config(
         app,
         loop="uvloop",
