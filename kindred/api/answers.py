@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.columns import Columns
 from kindred.rerank.features import FEATURES
 from kindred.rerank.funnel import Ranked
-from kindred.retrieval.sources import SOURCES, Corpus
+from kindred.retrieval.sources import SOURCES
 from kindred.schemas.query import RankedItem, SourceScore
 from kindred.schemas.ranking import Candidates
 
@@ -71,16 +69,3 @@ def explained(candidates: Candidates, entry: int) -> dict[str, float | str]:
         known = np.flatnonzero(np.isfinite(values))
         facts |= {f"feature {FEATURES[f]}": round(float(values[f]), 6) for f in known.tolist()}
     return facts
-
-
-def plan_facts(ranked: Ranked, corpus: Corpus) -> dict[str, Any]:
-    """How the filter was answered."""
-    plan = ranked.plans[0]
-    return {
-        "mode": plan.mode,
-        "share_allowed": round(plan.estimate, 6),
-        "rows_allowed": round(plan.estimate * corpus.columns.size),
-        "ef": plan.ef if plan.ef is not None else "engine's default",
-        "oversampling": plan.oversampling,
-        "exact": "yes" if plan.exact or plan.mode == "scan" else "no",
-    }

@@ -48,10 +48,9 @@ def find_neighbours(
     asked = space or own[0]
     vector, _ = corpus.tables[asked].gather(np.array([row]))
     allowed = corpus.planner.allowed(filters)
-    plan = corpus.planner.plan(allowed, k + 1)
-    rows_to_scan = allowed.rows if plan.mode == "scan" else None
+    plan = corpus.planner.plan(allowed, k + 1, corpus.tables[asked])
     search = Search(
-        space=asked, vectors=vector, k=k + 1, filters=filters, allowed=rows_to_scan, plan=plan
+        space=asked, vectors=vector, k=k + 1, filters=filters, allowed=allowed, plan=plan
     )
     found = answer(corpus, [search])[0]
     rows, scores = found.rows[0], found.scores[0]
@@ -59,9 +58,7 @@ def find_neighbours(
     keep[keep] = allowed.mask[rows[keep]]
     rows, scores = rows[keep][:k], scores[keep][:k]
     neighbours = described(corpus, catalogue, row, rows, scores.tolist(), own, explain)
-    facts: dict[str, float | str] | None = None
-    if explain:
-        facts = {"mode": plan.mode, "share_allowed": round(plan.estimate, 6)}
+    facts = plan.explain() if explain else None
     return Neighbours(item_id=item_id, space=asked, neighbours=neighbours, spaces=own, plan=facts)
 
 

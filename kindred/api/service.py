@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kindred.api.answers import listed, plan_facts
+from kindred.api.answers import listed
 from kindred.api.neighbours import find_neighbours
 from kindred.api.ports import ItemPage, Readiness
 from kindred.indexer.catalogue import Catalogue
@@ -266,7 +266,7 @@ class Service:
             ms={**ranked.ms, "total": round(sum(ranked.ms.values()), 4)},
             versions=dict(bundle.versions),
             notes=list(self._settings.notes),
-            plan=plan_facts(ranked, corpus) if explain else None,
+            plan={s: p.explain() for s, p in ranked.plans.items()} if explain else None,
         )
 
 

@@ -189,6 +189,19 @@ def _read(
                 ]
 
 
+def read_content(
+    catalogue: Catalogue,
+    encoders: Mapping[str, Encoder],
+    cache: EncodingCache,
+    progress: Progress | None = None,
+    clock: Callable[[], int] = micros_now,
+) -> tuple[Columns, dict[str, VectorTable]]:
+    """(columns, vectors by encoder space) of the catalogue, without building a store."""
+    parts = _Parts()
+    _read(catalogue, encoders, cache, parts, progress or SilentProgress(), clock)
+    return parts.columns, parts.tables
+
+
 def _add(
     parts: _Parts, space: str, version: str, rows: Rows, vectors: Floats, present: Mask
 ) -> None:

@@ -106,9 +106,12 @@ def run_stages(
             needed = {name: store.load(name, versions[name]) for name in stage.needs}
             card = _train(stage, key, needed, store, seed, progress, clock)
             state = "trained"
-        elif card.gate.passed and store.current(stage.name) != card.version:
-            if card.version not in store.withdrawn(stage.name):
-                store.promote(stage.name, card.version)
+        elif (
+            card.gate.passed
+            and store.current(stage.name) != card.version
+            and card.version not in store.withdrawn(stage.name)
+        ):
+            store.promote(stage.name, card.version)
         versions[stage.name] = card.version
         rows.append(
             StageRow(

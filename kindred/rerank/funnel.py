@@ -44,7 +44,8 @@ class Ranked:
     candidates: Candidates
     sponsored: Mask
     """bool[n]: in the list as a sponsored item"""
-    plans: tuple[Plan, ...]
+    plans: dict[str, Plan]
+    """How each vector space was searched"""
     ms: dict[str, float]
     """Milliseconds by stage"""
     degraded: tuple[str, ...] = field(default=())

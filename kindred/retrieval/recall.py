@@ -23,8 +23,8 @@ class Recalled:
     """Candidates, best merged first, with how they came about."""
 
     candidates: Candidates
-    plans: tuple[Plan, ...]
-    """One for each distinct filter."""
+    plans: dict[str, Plan]
+    """How the vectors of each space were searched (under the last filter of a batch)."""
     degraded: tuple[str, ...] = field(default=())
 
 
@@ -44,9 +44,11 @@ def recall(
     found: dict[str, Entries] = {}
     degraded: tuple[str, ...] = ()
     allowed = [corpus.planner.allowed(f) for f in queries.filters]
-    plans = tuple(corpus.planner.plan(a, max(quotas.values(), default=1)) for a in allowed)
+    plans: dict[str, Plan] = {}
     try:
-        found |= nearest(queries, corpus, {n: quotas[n] for n in SPACES if n in quotas}, spare)
+        by_space = {n: quotas[n] for n in SPACES if n in quotas}
+        nearby, plans = nearest(queries, corpus, by_space, spare)
+        found |= nearby
     except StoreError as error:
         degraded = (f"recall: vector sources left out ({error})",)
     for name, source in MEMORY.items():
@@ -63,7 +65,7 @@ def recall(
 
 def nearest(
     queries: Queries, corpus: Corpus, quotas: dict[str, int], spare: int
-) -> dict[str, Entries]:
+) -> tuple[dict[str, Entries], dict[str, Plan]]:
     """Nearest neighbours of the query vectors in every space: one call of the store.
 
     Queries are grouped by filter; a filter that few rows pass is scanned exactly instead
@@ -80,13 +82,13 @@ def nearest(
             vectors, present = queries.vectors(space, table)
             ask = group[present[group]]
             if len(ask):
-                plan = corpus.planner.plan(allowed, quota)
+                plan = corpus.planner.plan(allowed, quota + spare, table, len(ask))
                 search = Search(
                     space=space,
                     vectors=vectors[ask],
                     k=quota + spare,
                     filters=filters,
-                    allowed=allowed.rows if plan.mode == "scan" else None,
+                    allowed=allowed,
                     plan=plan,
                 )
                 searches.append((space, ask, search))
@@ -96,7 +98,8 @@ def nearest(
         there = hits.rows >= 0
         owners = np.repeat(ask, there.sum(axis=1))
         parts.setdefault(space, []).append(Entries(owners, hits.rows[there], hits.scores[there]))
-    return {space: joined(entries) for space, entries in parts.items()}
+    plans = {space: search.plan for space, _, search in searches}
+    return {space: joined(entries) for space, entries in parts.items()}, plans
 
 
 def answer(corpus: Corpus, searches: list[Search]) -> list[Found]:

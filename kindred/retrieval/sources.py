@@ -14,7 +14,7 @@ import numpy as np
 from kindred.indexer.behaviour.history import Bestsellers, History
 from kindred.indexer.behaviour.pairs import PairTable
 from kindred.indexer.columns import Columns, haversine
-from kindred.indexer.store.port import VectorStore
+from kindred.indexer.store.port import VectorSearch
 from kindred.indexer.store.tables import VectorTable
 from kindred.retrieval.plan import FilterPlanner
 from kindred.retrieval.queries import Queries
@@ -38,8 +38,8 @@ class Corpus:
 
     columns: Columns
     tables: Mapping[str, VectorTable]
-    store: VectorStore
-    exact: VectorStore
+    store: VectorSearch
+    exact: VectorSearch
     planner: FilterPlanner
     pairs: PairTable | None = None
     forward: PairTable | None = None

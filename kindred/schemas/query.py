@@ -179,8 +179,8 @@ class Answer(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Index and models in use."""
     notes: list[str] = []
     """What a reader must know, such as simulated ad rates."""
-    plan: dict[str, float | str] | None = None
-    """How the filter was answered, with `explain`."""
+    plan: dict[str, dict[str, float | str]] | None = None
+    """How each vector space was searched under the filter, with `explain`."""
 
 
 class Neighbour(Record, frozen=True, kw_only=True, omit_defaults=False):

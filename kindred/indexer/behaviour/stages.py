@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from kindred.indexer.stages import Made, Stage
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 
+Maker = Callable[[Mapping[str, Artefact], Progress], Made]
 CODE = 1
 """Revision of what these stages do."""
 NAMES = ("pairs", "forward", "als", "history")
@@ -63,7 +64,7 @@ def behaviour_stages(
         made = item_history(past, size, until, signals)
         return Made(arrays=made.arrays(), summary=f"{len(made.by_popularity):,} items with history")
 
-    makers = {
+    makers: dict[str, tuple[Maker, list[Any]]] = {
         "pairs": (pairs, [signals, settings.pairs]),
         "forward": (forward, [signals, settings.pairs]),
         "als": (als, [signals, settings.als]),

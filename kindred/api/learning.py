@@ -1,0 +1,219 @@
+"""Training and evaluation, assembled: catalogue and events in, versions and reports out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from kindred.api.times import parse_moment, readable
+from kindred.events.lake import Lake
+from kindred.experiments.baselines import make_baselines
+from kindred.experiments.next_item import evaluate
+from kindred.indexer.behaviour.interactions import Interactions, action_weights, load_interactions
+from kindred.indexer.behaviour.stages import behaviour_stages
+from kindred.indexer.build import read_content
+from kindred.indexer.catalogue import Catalogue
+from kindred.indexer.columns import Columns
+from kindred.indexer.encoders.cache import EncodingCache
+from kindred.indexer.encoders.factory import make_encoders
+from kindred.indexer.models import Artefact, ModelStore
+from kindred.indexer.stages import Stage, StageRow, run_stages
+from kindred.indexer.store.tables import VectorTable
+from kindred.rerank.artefact import from_artefact
+from kindred.rerank.examples import cut_sessions
+from kindred.rerank.funnel import Funnel
+from kindred.rerank.stages import (
+    REPEATS_FROM,
+    corpus_of,
+    ranker_stages,
+    repeat_share,
+    sample,
+)
+from kindred.retrieval.sources import Corpus
+from kindred.schemas.clock import micros_now
+from kindred.schemas.errors import InputError
+from kindred.schemas.progress import Progress
+from kindred.schemas.settings import KindredSettings
+from kindred.schemas.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What training reads."""
+
+    columns: Columns
+    tables: dict[str, VectorTable]
+    log: Interactions
+    inputs: dict[str, str]
+
+
+@contextmanager
+def catalogue_of(workspace: Workspace) -> Iterator[Catalogue]:
+    """The catalogue, closed afterwards."""
+    catalogue = Catalogue.open(workspace.catalogue)
+    try:
+        yield catalogue
+    finally:
+        catalogue.close()
+
+
+def fingerprints(
+    workspace: Workspace, settings: KindredSettings, catalogue: Catalogue
+) -> dict[str, str]:
+    """Of everything that training reads; it costs a listing, not a reading."""
+    encoders = make_encoders(settings.encoders)
+    versions = "\n".join(f"{space} {encoder.version}" for space, encoder in encoders.items())
+    return {
+        "events": Lake(workspace.lake).fingerprint(),
+        "catalogue": str(catalogue.sequence),
+        "encoders": blake2b(versions.encode(), digest_size=8).hexdigest(),
+    }
+
+
+def read_material(workspace: Workspace, settings: KindredSettings, progress: Progress) -> Material:
+    """Columns, content vectors and actions of a workspace."""
+    with catalogue_of(workspace) as catalogue:
+        inputs = fingerprints(workspace, settings, catalogue)
+        cache = EncodingCache(workspace.encodings)
+        try:
+            encoders = make_encoders(settings.encoders)
+            columns, tables = read_content(catalogue, encoders, cache, progress)
+        finally:
+            cache.close()
+    if not columns.size:
+        raise InputError("the catalogue is empty: `kindred import items` fills it", "$.catalogue")
+    with progress.task("read events"):
+        log = load_interactions(Lake(workspace.lake).scan(), row_of(columns), settings.signals)
+    return Material(columns=columns, tables=tables, log=log, inputs=inputs)
+
+
+def row_of(columns: Columns) -> pl.DataFrame:
+    """item_id -> row, for the items that the catalogue holds."""
+    frame = pl.DataFrame({"item_id": columns.item_ids}).with_row_index("row")
+    return frame.filter(pl.col("item_id") != "")
+
+
+def all_stages(material: Material, until: int, settings: KindredSettings) -> list[Stage]:
+    """Everything that serves: behaviour as of `until`, and the ranker."""
+    serving = behaviour_stages(
+        material.log, material.columns.size, until, settings, material.inputs
+    )
+    ranking = ranker_stages(
+        material.log, material.columns, material.tables, until, settings, material.inputs
+    )
+    return [*serving, *ranking]
+
+
+def train(
+    workspace: Workspace,
+    settings: KindredSettings,
+    progress: Progress,
+    *,
+    until: str | None = None,
+    only: Sequence[str] = (),
+    store: ModelStore | None = None,
+) -> list[StageRow]:
+    """Train what is stale into the workspace's models (or into `store`)."""
+    material = read_material(workspace, settings, progress)
+    if not len(material.log):
+        return []
+    moment = end_of(material.log) if until is None else parse_moment(until, material.log.ts)
+    return run_stages(
+        all_stages(material, moment, settings),
+        store or ModelStore(workspace.models),
+        seed=settings.seed,
+        progress=progress,
+        clock=micros_now,
+        only=only,
+    )
+
+
+def end_of(log: Interactions) -> int:
+    """The moment after the last action."""
+    return int(log.ts[-1]) + 1 if len(log) else 0
+
+
+def evaluate_next_item(
+    workspace: Workspace,
+    settings: KindredSettings,
+    progress: Progress,
+    *,
+    until: str,
+    ks: Sequence[int],
+    queries: int,
+    repeats: bool | None,
+) -> dict[str, Any]:
+    """Train on what came before `until`, ask about what came after; the report as plain data."""
+    material = read_material(workspace, settings, progress)
+    moment = parse_moment(until, material.log.ts)
+    store = ModelStore(workspace.root / "evaluations" / "models")
+    stages = all_stages(material, moment, settings)
+    rows = run_stages(stages, store, seed=settings.seed, progress=progress, clock=micros_now)
+    artefacts = {row.stage: store.load(row.stage, row.version) for row in rows}
+    funnel = offline_funnel(material.columns, material.tables, artefacts, settings)
+    counted = material.log.counted(settings.signals)
+    past, future = counted.before(moment), counted.between(moment, end_of(counted))
+    if repeats is None:
+        repeats = repeat_share(past) >= REPEATS_FROM
+    examples = cut_sessions(future, rng=None, repeats=repeats)
+    if not len(examples):
+        raise InputError(f"no session after {readable(moment)} has two items", "$.train_until")
+    asked = sample(examples, queries, np.random.default_rng(settings.seed))
+    with progress.task("baselines"):
+        baselines = make_baselines(past, funnel.corpus)
+    with progress.task("evaluate", len(asked)) as advance:
+        report = evaluate(
+            funnel, asked, baselines, ks, action_weights(settings.signals),
+            repeats=repeats, seed=settings.seed, on_queries=advance,
+        )  # fmt: skip
+    return {
+        "suite": "next-item",
+        "train_until": readable(moment),
+        "k": list(ks),
+        "repeats": repeats,
+        "seed": settings.seed,
+        "sessions_after": len(examples),
+        "training_events": len(past),
+        "inputs": material.inputs,
+        "ranker": artefacts["ranker"].card.metrics,
+        "ranker_serves": artefacts["ranker"].card.gate.passed,
+        **msgspec.to_builtins(report),
+    }
+
+
+def offline_funnel(
+    columns: Columns,
+    tables: dict[str, VectorTable],
+    artefacts: dict[str, Artefact],
+    settings: KindredSettings,
+) -> Funnel:
+    """A funnel on exact search, with the ranker where it passed its gate."""
+    corpus = corpus_of(columns, tables, artefacts, settings)
+    return funnel_of(corpus, artefacts.get("ranker"), settings)
+
+
+def funnel_of(corpus: Corpus, ranker: Artefact | None, settings: KindredSettings) -> Funnel:
+    """The funnel over a corpus, with a ranker where there is one that may serve."""
+    if ranker is None or not ranker.card.gate.passed:
+        return Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
+    booster, calibration = from_artefact(ranker.arrays, ranker.texts)
+    return Funnel(
+        corpus=corpus,
+        recall=settings.recall,
+        blend=settings.blend,
+        ranker=booster,
+        calibration=calibration,
+    )
+
+
+def evaluation_file(workspace: Workspace) -> Path:
+    """Where the demo keeps its last evaluation."""
+    return workspace.root / "evaluations" / "next-item.json"

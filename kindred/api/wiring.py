@@ -1,0 +1,159 @@
+"""The only place that assembles objects: settings, catalogue, index, models -> engine, builder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kindred.api import learning
+from kindred.api.service import Bundle, Service
+from kindred.api.settings_file import load_settings as read_settings
+from kindred.indexer.behaviour.interactions import action_weights
+from kindred.indexer.build import BehaviourSpace, build_index
+from kindred.indexer.builder import Builder
+from kindred.indexer.catalogue import Catalogue
+from kindred.indexer.columns import Columns
+from kindred.indexer.encoders.base import Encoder
+from kindred.indexer.encoders.cache import EncodingCache
+from kindred.indexer.encoders.factory import make_encoders
+from kindred.indexer.live import Live
+from kindred.indexer.models import Artefact, ModelStore
+from kindred.indexer.store.tables import VectorTable
+from kindred.indexer.versions import COLUMNS, VECTORS, IndexFolder, Manifest
+from kindred.rerank.funnel import Funnel
+from kindred.rerank.stages import corpus_of
+from kindred.schemas.errors import ArtefactError, NotBuilt
+from kindred.schemas.progress import Progress
+from kindred.schemas.ranking import Floats
+from kindred.schemas.settings import KindredSettings
+from kindred.schemas.workspace import Workspace
+
+SERVING = ("pairs", "forward", "als", "history", "ranker")
+"""Stages whose versions an index version names."""
+
+load_settings = read_settings
+train = learning.train
+evaluate_next_item = learning.evaluate_next_item
+
+
+def current_models(workspace: Workspace) -> dict[str, str]:
+    """Version by stage, of the stages that serve and have one."""
+    models = ModelStore(workspace.models)
+    found = {stage: models.current(stage) for stage in SERVING}
+    return {stage: version for stage, version in found.items() if version is not None}
+
+
+def load_models(workspace: Workspace, versions: Mapping[str, str]) -> dict[str, Artefact]:
+    """The artefacts that an index version names."""
+    models = ModelStore(workspace.models)
+    return {stage: models.load(stage, version) for stage, version in versions.items()}
+
+
+def build(workspace: Workspace, settings: KindredSettings, progress: Progress) -> Manifest:
+    """Build an index version from the catalogue, the encoders and the models in use."""
+    versions = current_models(workspace)
+    spaces = {}
+    if "als" in versions:
+        als = ModelStore(workspace.models).load("als", versions["als"])
+        spaces["als"] = BehaviourSpace(als.arrays["unit"], als.arrays["present"], als.version)
+    with learning.catalogue_of(workspace) as catalogue:
+        return build_index(
+            workspace, settings, catalogue, spaces, versions, make_encoders(settings.encoders),
+            progress,
+        )  # fmt: skip
+
+
+def index_is_fresh(workspace: Workspace, settings: KindredSettings) -> bool:
+    """Whether the index in use holds the catalogue as it is and the models in use."""
+    try:
+        manifest = IndexFolder(workspace.index).manifest()
+    except (NotBuilt, ArtefactError):
+        return False
+    with learning.catalogue_of(workspace) as catalogue:
+        sequence = catalogue.sequence
+    encoders = make_encoders(settings.encoders)
+    same = all(
+        manifest.spaces[space].version == encoder.version
+        for space, encoder in encoders.items()
+        if space in manifest.spaces
+    )
+    return same and manifest.sequence == sequence and manifest.models == current_models(workspace)
+
+
+def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> Service:
+    """One serving process's engine; `name` tells its copy of the shard from the others'."""
+    catalogue = Catalogue.open(workspace.catalogue)
+    cache = EncodingCache(workspace.encodings)
+    encoders = make_encoders(settings.encoders)
+    folder = IndexFolder(workspace.index)
+
+    def open_bundle(current: Bundle | None) -> Bundle | None:
+        newest = folder.current()
+        if current is not None and (newest is None or newest == current.versions["index"]):
+            return None
+        live = Live.open(workspace, settings, catalogue, cache, encoders, replica=name)
+        try:
+            return bundle_of(workspace, settings, live)
+        except BaseException:
+            live.close()
+            raise
+
+    service = Service(catalogue, settings, open_bundle, encoders, action_weights(settings.signals))
+    service.refresh()
+    return service
+
+
+def bundle_of(workspace: Workspace, settings: KindredSettings, live: Live) -> Bundle:
+    """An open index version with the models that it names."""
+    artefacts = load_models(workspace, live.manifest.models)
+    corpus = corpus_of(live.columns, live.tables, artefacts, settings, store=live.store)
+    funnel = learning.funnel_of(corpus, artefacts.get("ranker"), settings)
+    versions = {"index": live.manifest.version, **live.manifest.models}
+    return Bundle(live=live, funnel=funnel, versions=versions)
+
+
+def open_builder(workspace: Workspace, settings: KindredSettings) -> Builder:
+    """The builder process's loop; a rebuild is `kindred index` in a process of its own."""
+    catalogue = Catalogue.open(workspace.catalogue)
+    cache = EncodingCache(workspace.encodings)
+    encoders: Mapping[str, Encoder] = make_encoders(settings.encoders)
+
+    def start_rebuild() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "kindred", "-w", str(workspace.root), "index", "--json"]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def open_writer() -> Live:
+        return Live.open(
+            workspace, settings, catalogue, cache, encoders, replica="builder", writes=True
+        )
+
+    server = settings.store.kind == "server"
+    return Builder(
+        workspace, settings, catalogue, cache, encoders, start_rebuild,
+        open_writer=open_writer if server else None,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offline:
+    """What batch jobs answer with: the index in use, searched exactly, without a copy of it."""
+
+    funnel: Funnel
+    action_weights: Floats
+    versions: dict[str, str]
+
+
+def open_offline(workspace: Workspace, settings: KindredSettings) -> Offline:
+    """The index version in use as batch jobs read it. Raises NotBuilt where there is none."""
+    manifest = IndexFolder(workspace.index).manifest()
+    folder = workspace.index / manifest.version
+    columns = Columns.load(folder / COLUMNS)
+    tables = {space: VectorTable.load(folder / VECTORS / space) for space in manifest.spaces}
+    artefacts = load_models(workspace, manifest.models)
+    return Offline(
+        funnel=learning.offline_funnel(columns, tables, artefacts, settings),
+        action_weights=action_weights(settings.signals),
+        versions={"index": manifest.version, **manifest.models},
+    )

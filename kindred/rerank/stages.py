@@ -1,0 +1,173 @@
+"""The ranker's stage: trained on the newest window, with tables of what came before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from kindred.indexer.behaviour.history import History, bestsellers
+from kindred.indexer.behaviour.interactions import Interactions, action_weights
+from kindred.indexer.behaviour.pairs import PairTable
+from kindred.indexer.behaviour.stages import NAMES, behaviour_stages
+from kindred.indexer.columns import Columns
+from kindred.indexer.models import Artefact
+from kindred.indexer.stages import Made, Stage
+from kindred.indexer.store.exact import ExactStore
+from kindred.indexer.store.port import VectorSearch
+from kindred.indexer.store.tables import VectorTable
+from kindred.rerank.artefact import to_artefact
+from kindred.rerank.examples import Examples, cut_sessions
+from kindred.rerank.features import SPECIFICATION
+from kindred.rerank.funnel import Funnel
+from kindred.rerank.training import train_ranker
+from kindred.retrieval.plan import FilterPlanner
+from kindred.retrieval.sources import Corpus
+from kindred.schemas.clock import DAY
+from kindred.schemas.progress import Progress
+from kindred.schemas.settings import KindredSettings
+
+CODE = 1
+"""Revision of what the ranker's stage does."""
+PAST = "_past"
+"""Suffix of the stages that the ranker learns over: made of what came before its window."""
+SINGLE_SEED = 0.3
+"""Share of training queries with the newest seed alone, as a widget asks."""
+FEW = 200
+"""With fewer training queries than this no ranker is worth its gate."""
+REPEATS_FROM = 0.01
+"""Share of next items that the session already held from which repeats are part of the task."""
+BESTSELLERS = 500
+"""Bestsellers kept for each category."""
+
+
+def corpus_of(
+    columns: Columns,
+    tables: Mapping[str, VectorTable],
+    artefacts: Mapping[str, Artefact],
+    settings: KindredSettings,
+    *,
+    store: VectorSearch | None = None,
+    suffix: str = "",
+) -> Corpus:
+    """Recall's corpus from content `tables` and trained stages; exact search without a `store`."""
+    arrays = {name: artefacts[name + suffix].arrays for name in NAMES if name + suffix in artefacts}
+    everything = dict(tables)
+    if "als" in arrays and "als" not in everything:
+        everything["als"] = table_of(arrays["als"])
+    exact = ExactStore(columns, everything)
+    history = History.load(arrays["history"]) if "history" in arrays else None
+    best = None
+    if history is not None:
+        best = bestsellers(columns.category, history.popularity, columns.active, BESTSELLERS)
+    return Corpus(
+        columns=columns,
+        tables=everything,
+        store=store or exact,
+        exact=exact,
+        planner=FilterPlanner(columns, settings.plan),
+        pairs=PairTable(**arrays["pairs"]) if "pairs" in arrays else None,
+        forward=PairTable(**arrays["forward"]) if "forward" in arrays else None,
+        history=history,
+        bestsellers=best,
+    )
+
+
+def table_of(arrays: Mapping[str, Any]) -> VectorTable:
+    """The item factors as a space."""
+    table = VectorTable(arrays["unit"].shape[1])
+    rows = np.flatnonzero(arrays["present"])
+    table.set(rows, np.asarray(arrays["unit"])[rows])
+    return table
+
+
+def window_start(log: Interactions, until: int, settings: KindredSettings) -> int:
+    """Where the ranker's window begins: `window_days` back, or less so that enough lies before."""
+    past = log.before(until)
+    if not len(past):
+        return until
+    by_share = int(past.ts[int((1 - settings.ranker.window_share) * (len(past) - 1))])
+    return max(until - round(settings.ranker.window_days * DAY), by_share)
+
+
+def repeat_share(window: Interactions) -> float:
+    """How often the last item of a session was in it before."""
+    held_out = cut_sessions(window, rng=None, repeats=True)
+    fresh = cut_sessions(window, rng=None, repeats=False)
+    return 1 - len(fresh) / max(len(held_out), 1)
+
+
+def ranker_stages(
+    log: Interactions,
+    columns: Columns,
+    tables: Mapping[str, VectorTable],
+    until: int,
+    settings: KindredSettings,
+    inputs: Mapping[str, str],
+    *,
+    threads: int = 0,
+) -> list[Stage]:
+    """The behaviour stages before the window, and the ranker trained in it."""
+    start = window_start(log, until, settings)
+    counted = log.counted(settings.signals)
+    past = behaviour_stages(
+        log, columns.size, start, settings, inputs, suffix=PAST, threads=threads
+    )
+
+    def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
+        window = counted.between(start, until)
+        repeats = repeat_share(window) >= REPEATS_FROM
+        rng = np.random.default_rng(settings.seed)
+        examples = cut_sessions(window, rng=rng, single_seed_share=SINGLE_SEED, repeats=repeats)
+        examples = sample(examples, settings.ranker.queries, rng)
+        if len(examples) < FEW:
+            reason = f"{len(examples)} sessions of two items or more; it takes {FEW}"
+            return Made(passed=False, reason=reason, summary=reason)
+        cut = int(len(examples) * (1 - settings.ranker.development_share))
+        corpus = corpus_of(columns, tables, artefacts, settings, suffix=PAST)
+        funnel = Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
+        with (
+            progress.task("recall for the ranker", len(examples)) as on_queries,
+            progress.task("grow trees", settings.ranker.trees) as on_tree,
+        ):
+            trained = train_ranker(
+                examples.take(np.arange(cut)),
+                examples.take(np.arange(cut, len(examples))),
+                funnel,
+                action_weights(settings.signals),
+                settings.ranker,
+                repeats=repeats,
+                seed=settings.seed,
+                threads=threads,
+                on_queries=on_queries,
+                on_tree=on_tree,
+            )
+        arrays, texts = to_artefact(trained)
+        return Made(
+            arrays=arrays,
+            texts=texts,
+            metrics={"repeats": repeats, **trained.metrics},
+            passed=trained.passed,
+            reason=trained.reason,
+            summary=trained.reason,
+        )
+
+    parts = (settings.ranker, settings.recall, settings.signals)
+    ranker = Stage(
+        name="ranker",
+        code=CODE,
+        make=make,
+        settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
+        inputs={**inputs, "until": str(until), "start": str(start), "features": SPECIFICATION},
+        needs=tuple(stage.name for stage in past),
+    )
+    return [*past, ranker]
+
+
+def sample(examples: Examples, most: int, rng: np.random.Generator) -> Examples:
+    """At most `most` of the queries, still in order of time."""
+    if len(examples) <= most:
+        return examples
+    return examples.take(np.sort(rng.choice(len(examples), most, replace=False)))
