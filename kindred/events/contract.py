@@ -100,8 +100,13 @@ def contract_problems() -> Iterator[Problem]:
     yield Problem(nobody, "$", "one of `user_id`, `device_id`, `session_id` is required")
 
 
+_FOUND = {"index": pl.get_index_type(), "path": pl.String(), "reason": pl.String()}
+
+
 def first_problems(frame: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame:
     """The gravest problem of each row that has one: columns `index`, `path`, `reason`."""
+    if not problems:
+        return pl.DataFrame(schema=_FOUND)
     which = pl.coalesce(
         pl.when(p.wrong).then(pl.lit(number, pl.UInt16)) for number, p in enumerate(problems)
     )
