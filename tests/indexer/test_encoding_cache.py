@@ -8,60 +8,22 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 import pytest
 from builders import item
+from counting import Counting
 
 from kindred.indexer.encoders import run
 from kindred.indexer.encoders.attributes import AttributesEncoder
-from kindred.indexer.encoders.base import Encoded
 from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.encoders.run import RETRY_AFTER, encode_missing
 from kindred.schemas.errors import ArtefactError
-from kindred.schemas.item import Item
-from kindred.schemas.query import RowError
 from kindred.schemas.settings import AttributesEncoderSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1_700_000_000_000_000
-
-
-class Counting:
-    """A real encoder on titles that counts what it is given; titles with "bad" are refused."""
-
-    space, path, cached, dim = "text", "$.title", True, 8
-
-    def __init__(self, version: str = "v1", pause: float = 0.0) -> None:
-        self.version = version
-        self.pause = pause
-        self.seen: list[str] = []
-        self.calls = 0
-
-    def key(self, item: Item) -> bytes | None:
-        return blake2b(item.title.encode(), digest_size=16).digest() if item.title else None
-
-    def size(self, item: Item) -> int:
-        return len(item.title)
-
-    def encode(self, items: Sequence[Item]) -> Encoded:
-        self.calls += 1
-        time.sleep(self.pause)
-        self.seen += [i.title for i in items]
-        vectors = np.zeros((len(items), 8), np.float32)
-        for n, one in enumerate(items):
-            raw = np.frombuffer(blake2b(one.title.encode(), digest_size=32).digest(), "<u4")
-            vectors[n] = raw / np.linalg.norm(raw.astype(np.float64))
-        ok = np.array(["bad" not in i.title for i in items])
-        vectors[~ok] = 0
-        errors = [
-            RowError(index=int(n), path="$.title", reason=f"{items[n].title} is bad")
-            for n in np.flatnonzero(~ok)
-        ]
-        return Encoded(vectors, ok, errors)
 
 
 @pytest.fixture
@@ -193,7 +155,7 @@ def test_a_killed_run_resumes_where_it_was(tmp_path):
     code = (
         "import sys; from pathlib import Path\n"
         "from builders import item\n"
-        "from indexer.test_encoding_cache import Counting\n"
+        "from counting import Counting\n"
         "from kindred.indexer.encoders import run\n"
         "from kindred.indexer.encoders.cache import EncodingCache\n"
         "run.BLOCK = 5\n"
