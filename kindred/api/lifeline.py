@@ -6,11 +6,8 @@ killed supervisor leaves no process behind.
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 
@@ -18,8 +15,6 @@ import msgspec
 
 from kindred.schemas.base import Record
 from kindred.schemas.settings import KindredSettings
-
-PR_SET_PDEATHSIG = 1
 
 
 class Orders(Record, frozen=True, kw_only=True):
@@ -72,17 +67,6 @@ class Lifeline:
             end()
 
         threading.Thread(target=wait, name="lifeline", daemon=True).start()
-
-
-def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies (Linux; nothing elsewhere).
-
-    For processes whose native calls hold the interpreter lock for minutes, so that no thread of
-    theirs would see the cut lifeline.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def exit_after(seconds: float, code: int) -> None:

@@ -18,14 +18,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import structlog
 
+from kindred.api.addresses import reserve
 from kindred.api.lifeline import Orders, Report
-from kindred.schemas.errors import KindredError, SettingsError
+from kindred.schemas.errors import KindredError
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
@@ -202,6 +204,7 @@ class Supervisor:
             if process.handle is None or (code := process.handle.poll()) is None:
                 continue
             self._forget_gauges(process.handle.pid)
+            _kill_group(process.handle.pid)
             lived, report = now - process.began, process.report
             if process.link is not None:
                 process.link.close()
@@ -237,7 +240,7 @@ class Supervisor:
         while any(handle.poll() is None for handle in running):
             if time.monotonic() > deadline or self._signals > 1:
                 for handle in running:
-                    handle.kill()
+                    _kill_group(handle.pid)
                 deadline = time.monotonic() + 5
             time.sleep(0.02)
         for process in self._processes:
@@ -262,32 +265,14 @@ def _restore(handlers: Mapping[signal.Signals, object]) -> None:
         signal.signal(number, handler)  # type: ignore[arg-type]
 
 
+def _kill_group(pid: int) -> None:
+    """Kill a process with all that it started; each leads a group of its own."""
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 def _how(code: int) -> str:
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-
-
-def reserve(host: str, port: int) -> socket.socket:
-    """A bound socket that does not listen: holds the port for the processes, even as they restart.
-
-    SettingsError if somebody else listens there; without this check SO_REUSEPORT would let two
-    services of one user share a port unnoticed.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            address = probe.getsockname()
-        held = socket.socket(family, kind, protocol)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind(address)
-    except OSError as error:
-        path = "$.api.host" if isinstance(error, socket.gaierror) else "$.api.port"
-        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror}", path) from error
-    return held
 
 
 def serve(

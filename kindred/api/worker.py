@@ -19,7 +19,8 @@ from typing import Any, Protocol
 import structlog
 import uvicorn
 
-from kindred.api.lifeline import Lifeline, Orders, Report, die_with_parent, exit_after
+from kindred.api.addresses import listener
+from kindred.api.lifeline import Lifeline, Orders, Report, exit_after
 from kindred.api.ports import Engine
 from kindred.api.telemetry import configure_logging
 from kindred.schemas.errors import SettingsError
@@ -56,7 +57,6 @@ def main() -> None:
 
 def build(orders: Orders, lifeline: Lifeline) -> None:
     """Run the builder, below the servers in the scheduler's eyes."""
-    die_with_parent()
     os.nice(10)
     stop = threading.Event()
 
@@ -65,7 +65,8 @@ def build(orders: Orders, lifeline: Lifeline) -> None:
         exit_after(orders.grace_s, 0)
 
     signal.signal(signal.SIGTERM, end)
-    lifeline.when_cut(lambda: os._exit(0))
+    # The group is this process and the builds that it started: none may outlive the service.
+    lifeline.when_cut(lambda: os.killpg(os.getpgrp(), signal.SIGKILL))
     opened: Builder = resolve(orders.opens)(Workspace(Path(orders.workspace)), orders.settings)
     lifeline.report(Report(listening=True))
     opened.run(stop)
@@ -134,19 +135,6 @@ def _listen(engine: Engine, orders: Orders, lifeline: Lifeline, stop: Stop) -> N
     stop.server = Server(config)
     # uvicorn takes the signals over, and raises the one that stopped it once more when it is done
     stop.server.run(sockets=[listener(orders.host, orders.port)])
-
-
-def listener(host: str, port: int) -> socket.socket:
-    """A socket bound to an address that other processes of ours are bound to as well."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    bound = socket.socket(family, kind, protocol)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    bound.bind(address)
-    bound.setblocking(False)
-    return bound
 
 
 def _background(

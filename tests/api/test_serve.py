@@ -16,7 +16,8 @@ import httpx
 import msgspec
 import pytest
 
-from kindred.api.supervisor import Parts, ServeFailed, Serving, Supervisor, reserve
+from kindred.api.addresses import reserve
+from kindred.api.supervisor import Parts, ServeFailed, Serving, Supervisor
 from kindred.schemas.errors import SettingsError
 from kindred.schemas.settings import ApiSettings, KindredSettings
 from kindred.schemas.workspace import Workspace
@@ -156,6 +157,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import msgspec
+from kindred.api.addresses import reserve
 from kindred.api.supervisor import Parts, Supervisor
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from kindred.indexer.store.port import Found, Search, VectorStore
+from kindred.indexer.store.port import Found, Search, VectorSearch
 from kindred.rerank.funnel import Funnel, run
 from kindred.rerank.lambdamart import Ranker
 from kindred.retrieval.queries import Queries
@@ -24,7 +24,7 @@ from kindred.schemas.ranking import Doubles, Floats
 class Call:
     """What one question asked of the parts."""
 
-    searches: list[tuple[VectorStore, list[Search]]] = field(default_factory=list)
+    searches: list[tuple[VectorSearch, list[Search]]] = field(default_factory=list)
     features: Floats | None = None
     """float32[candidates, features]"""
 
@@ -32,11 +32,11 @@ class Call:
 class RecordingStore:
     """Passes everything on, and keeps the searches."""
 
-    def __init__(self, store: VectorStore, calls: list[Call]) -> None:
+    def __init__(self, store: VectorSearch, calls: list[Call]) -> None:
         self._store, self._calls = store, calls
 
     def search(self, searches: Sequence[Search]) -> list[Found]:
-        """See VectorStore."""
+        """See VectorSearch."""
         if searches:
             self._calls[-1].searches.append((self._store, list(searches)))
         return self._store.search(searches)
