@@ -8,7 +8,6 @@ versions that somebody rolled back from, which nothing brings back by itself.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import re
@@ -23,6 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from kindred.events.files import locked, sync
 from kindred.schemas.errors import ArtefactError, NotBuilt
 from kindred.schemas.model import Card, FileFacts
 
@@ -77,12 +77,12 @@ class ModelStore:
                 files = {name: _write(aside / name, value) for name, value in contents.items()}
                 card = msgspec.structs.replace(card, stage=stage, version=version, files=files)
                 _write(aside / "card.json", _readable(card))
-                _sync(aside)
+                sync(aside)
                 aside.rename(folder / version)
             except BaseException:
                 shutil.rmtree(aside, ignore_errors=True)
                 raise
-            _sync(folder)
+            sync(folder)
             if card.gate.passed:
                 self._switch(folder, version)
         return version
@@ -139,14 +139,14 @@ class ModelStore:
         return [n for n in names if self.versions(n)]
 
     def find(self, stage: str, key: str) -> Card | None:
-        """The newest readable version with this key."""
+        """The newest undamaged version with this key."""
         for version in reversed(self.versions(stage)):
             try:
                 card = self.card(stage, version)
-            except ArtefactError:
+                if card.key == key:
+                    return self.load(stage, version).card
+            except ArtefactError:  # damaged: it has to be made again
                 continue
-            if card.key == key:
-                return card
         return None
 
     def withdrawn(self, stage: str) -> list[str]:
@@ -186,13 +186,23 @@ class ModelStore:
         return gone
 
     @contextmanager
+    def training(self, stage: str) -> Iterator[None]:
+        """Held by whoever trains a stage, so that nobody else trains the same meanwhile."""
+        folder = self.root / _checked(stage)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as e:
+            raise ArtefactError(f"{folder} cannot be written: {e}") from e
+        with locked(folder / ".training"):
+            yield
+
+    @contextmanager
     def _locked(self, stage: str) -> Iterator[Path]:
         """One writer of a stage at a time, across processes."""
         folder = self.root / _checked(stage)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / ".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(folder / ".lock"):
                 yield folder
         except OSError as e:
             raise ArtefactError(f"{folder} cannot be written: {e}") from e
@@ -247,15 +257,7 @@ def _replace(path: Path, lines: list[str]) -> None:
     aside = path.with_name(f".{path.name}")
     _write(aside, "".join(f"{line}\n" for line in lines))
     aside.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path.parent)
 
 
 def _lines(path: Path) -> list[str]:

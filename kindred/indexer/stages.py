@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from kindred.indexer.models import Artefact, ModelStore
 from kindred.schemas.base import Record
-from kindred.schemas.errors import InputError
+from kindred.schemas.errors import ArtefactError, InputError
 from kindred.schemas.model import Card, Gate
 from kindred.schemas.progress import Progress
 
-State = Literal["fresh", "trained", "failed its gate"]
+State = Literal["fresh", "trained", "failed its gate", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,8 @@ class Stage:
     """Fingerprint by data input."""
     needs: tuple[str, ...] = ()
     """Earlier stages of the list."""
+    judge: Callable[[Made, Card | None], Gate] | None = None
+    """The gate, where it compares with the version in use (None: the first); else Made's own."""
 
 
 class StageRow(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -94,24 +96,23 @@ def run_stages(
     clock: Callable[[], int],
     only: Sequence[str] = (),
 ) -> list[StageRow]:
-    """Train what is stale, in order. What passes its gate becomes current."""
+    """Train what is stale, in order. What passes its gate becomes current.
+
+    A stage builds on the versions of this run, whether or not they may serve. Two processes never
+    train the same: the second one waits and finds it fresh.
+    """
     keys: dict[str, str] = {}
     versions: dict[str, str] = {}
     rows = []
     for stage in chosen(stages, only):
         key = keys[stage.name] = key_of(stage, keys, seed)
-        card = store.find(stage.name, key)
-        state: State = "fresh"
-        if card is None:
-            needed = {name: store.load(name, versions[name]) for name in stage.needs}
-            card = _train(stage, key, needed, store, seed, progress, clock)
-            state = "trained"
-        elif (
-            card.gate.passed
-            and store.current(stage.name) != card.version
-            and card.version not in store.withdrawn(stage.name)
-        ):
-            store.promote(stage.name, card.version)
+        with store.training(stage.name):
+            if (card := store.find(stage.name, key)) is None:
+                needed = {name: store.load(name, versions[name]) for name in stage.needs}
+                card = _train(stage, key, needed, store, seed, progress, clock)
+                state: State = "trained"
+            else:
+                state = _settled(card, store)
         versions[stage.name] = card.version
         rows.append(
             StageRow(
@@ -126,6 +127,15 @@ def run_stages(
     return rows
 
 
+def _settled(card: Card, store: ModelStore) -> State:
+    """A version of these inputs is there: bring it into use again unless somebody decided."""
+    if card.gate.passed and store.current(card.stage) != card.version:
+        if card.version in store.withdrawn(card.stage):
+            return "withdrawn"
+        store.promote(card.stage, card.version)
+    return "fresh"
+
+
 def _train(
     stage: Stage,
     key: str,
@@ -138,6 +148,9 @@ def _train(
     began = time.perf_counter()
     with progress.task(f"train {stage.name}"):
         made = stage.make(needed, progress)
+    gate = Gate(passed=made.passed, reason=made.reason)
+    if stage.judge is not None:
+        gate = stage.judge(made, _in_use(stage.name, store))
     card = Card(
         stage=stage.name,
         key=key,
@@ -146,9 +159,17 @@ def _train(
         settings=dict(stage.settings),
         seed=seed,
         metrics={"summary": made.summary, **made.metrics},
-        gate=Gate(passed=made.passed, reason=made.reason),
+        gate=gate,
         created=clock(),
         seconds=round(time.perf_counter() - began, 3),
     )
     version = store.publish(stage.name, card, made.arrays, made.texts)
     return store.card(stage.name, version)
+
+
+def _in_use(stage: str, store: ModelStore) -> Card | None:
+    """The card in use; one that cannot be read is as good as none."""
+    try:
+        return store.card(stage)
+    except ArtefactError:
+        return None

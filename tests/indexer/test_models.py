@@ -91,6 +91,14 @@ def test_the_newest_version_of_a_key_is_found(store: ModelStore):
     assert store.find("als", "z") is None
 
 
+def test_a_damaged_version_is_not_found_by_its_key(store: ModelStore):
+    first, second = publish(store, "a"), publish(store, "a")
+    (store.root / "als" / second / "items.npy").unlink()
+    found = store.find("als", "a")
+    assert found is not None
+    assert found.version == first
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

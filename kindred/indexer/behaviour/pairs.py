@@ -8,7 +8,7 @@ with exponent 0.5 the cosine of co-occurrence, corrected for popularity (eBay 20
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,11 @@ class PairTable:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The columns by name, to be kept."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, NDArray[Any]]) -> PairTable:
+        """From its columns."""
+        return cls(**{name: arrays[name] for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
