@@ -149,10 +149,11 @@ def item_history(
     age = (now - past.ts) / DAY
     decayed = past.signal_weights(signals) * 0.5 ** (age / signals.popularity_half_life_days)
     columns["popularity"] = np.bincount(past.row, decayed, n_rows).astype(np.float64)
-    columns["visits"] = _distinct(past.session, past.row, n_rows)
-    columns["subjects"] = _distinct(past.subject, past.row, n_rows)
+    acted = past.counted(signals)  # to be shown an item is no action
+    columns["visits"] = _distinct(acted.session, acted.row, n_rows)
+    columns["subjects"] = _distinct(acted.subject, acted.row, n_rows)
     columns["trend"] = _trend(counts)
-    columns["last_days"], columns["first_days"] = _ages(past, n_rows, now)
+    columns["last_days"], columns["first_days"] = _ages(acted, n_rows, now)
     columns["click_rate"] = _rate(columns["views_all"], columns["impressions_all"])
     columns["purchase_rate"] = _rate(columns["purchases_all"], columns["views_all"])
     popularity = columns["popularity"].astype(np.float32)

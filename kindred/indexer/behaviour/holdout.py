@@ -37,6 +37,17 @@ class NextItem:
         """int64[n]: the question of each seed."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
+    def head(self, limit: int) -> NextItem:
+        """The first `limit` questions: those about the newest visits."""
+        offsets = self.offsets[: limit + 1]
+        return NextItem(
+            offsets=offsets,
+            seeds=self.seeds[: offsets[-1]],
+            weights=self.weights[: offsets[-1]],
+            targets=self.targets[:limit],
+            events=self.events[:limit],
+        )
+
 
 def last_items(interactions: Interactions, limit: int, half_life: float = 3.0) -> NextItem:
     """The newest `limit` visits with at least one other item before the last one."""

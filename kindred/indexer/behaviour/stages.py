@@ -1,25 +1,50 @@
-"""The behaviour stages: pairs, forward pairs, ALS, item history, each as of one moment."""
+"""The behaviour stages: pairs, forward pairs, ALS, item history, each as of one moment.
+
+The first three are judged by the next item of visits that they have not learned from: a version
+that guesses clearly worse than the one in use does not replace it (SPEC §3.3: HR@10 − 5 %).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from kindred.indexer.behaviour.als import train_als
 from kindred.indexer.behaviour.history import item_history
+from kindred.indexer.behaviour.holdout import (
+    NextItem,
+    hit_rate,
+    last_items,
+    table_ranks,
+    vector_ranks,
+    without_targets,
+)
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import count_pairs
 from kindred.indexer.models import Artefact
 from kindred.indexer.stages import Made, Stage
+from kindred.schemas.model import Card, Gate
 from kindred.schemas.progress import Progress
+from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import KindredSettings
 
 Maker = Callable[[Mapping[str, Artefact], Progress], Made]
-CODE = 1
+CODE = 2
 """Revision of what these stages do."""
 NAMES = ("pairs", "forward", "als", "history")
+QUESTIONS = 2000
+"""At most this many visits are asked about, and one for each hundred events."""
+SCORES = 200_000_000
+"""At most this many scores of vectors are computed for a gate: fewer questions to more items."""
+FEW = 100
+"""With fewer questions than this a gate says nothing."""
+SHARE = 0.95
+"""A version must reach this share of the hit rate of the one in use, give or take two errors."""
 
 
 def behaviour_stages(
@@ -34,53 +59,114 @@ def behaviour_stages(
 ) -> list[Stage]:
     """Stages made from the actions before `until` on `size` catalogue rows.
 
-    `suffix` is added to their names, so that several moments stand side by side.
+    `suffix` is added to their names, so that several moments stand side by side; stages with a
+    suffix serve nobody and have no gate.
     """
+    made = _Makers(log, size, until, settings, threads, judged=not suffix)
     signals = settings.signals
-    past = log.before(until).counted(signals)
-    told: dict[str, str] = {**inputs, "until": str(until)}
-
-    def pairs(_: Mapping[str, Artefact], __: Progress) -> Made:
-        table = count_pairs(past, size, settings.pairs)
-        return Made(arrays=table.arrays(), summary=f"{len(table.rows):,} pairs")
-
-    def forward(_: Mapping[str, Artefact], __: Progress) -> Made:
-        table = count_pairs(past, size, settings.pairs, forward=True)
-        return Made(arrays=table.arrays(), summary=f"{len(table.rows):,} ordered pairs")
-
-    def als(_: Mapping[str, Artefact], progress: Progress) -> Made:
-        model = train_als(
-            past, size, settings.als, signals, settings.seed, threads, progress=progress
-        )
-        d = model.dropped
-        dropped = {"users": d.users, "items": d.items, "events": d.events, "rounds": d.rounds}
-        return Made(
-            arrays={**model.arrays(), "unit": model.unit()},
-            metrics={"dropped": dropped},
-            summary=f"{int(model.present.sum()):,} items, {d.items:,} with too few events",
-        )
-
-    def history(_: Mapping[str, Artefact], __: Progress) -> Made:
-        made = item_history(past, size, until, signals)
-        return Made(arrays=made.arrays(), summary=f"{len(made.by_popularity):,} items with history")
-
     makers: dict[str, tuple[Maker, list[Any]]] = {
-        "pairs": (pairs, [signals, settings.pairs]),
-        "forward": (forward, [signals, settings.pairs]),
-        "als": (als, [signals, settings.als]),
-        "history": (history, [signals]),
+        "pairs": (made.pairs, [signals, settings.pairs]),
+        "forward": (made.forward, [signals, settings.pairs]),
+        "als": (made.als, [signals, settings.als]),
+        "history": (made.history, [signals]),
     }
     return [
         Stage(
             name=name + suffix,
             code=CODE,
             make=make,
-            settings=_plain(parts),
-            inputs=told,
+            settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
+            inputs={**inputs, "until": str(until)},
+            judge=None if suffix or name == "history" else judge,
         )
         for name, (make, parts) in makers.items()
     ]
 
 
-def _plain(parts: list[Any]) -> dict[str, Any]:
-    return {type(part).__name__: msgspec.to_builtins(part) for part in parts}
+def judge(made: Made, in_use: Card | None) -> Gate:
+    """Pass unless the hit rate is clearly below SHARE of that of the version in use."""
+    hits, error, asked = _worth(made.metrics)
+    said = f"HR@10 {hits:.4f} ± {error:.4f} of {asked} next items"
+    if asked < FEW:
+        return Gate(passed=True, reason=f"{said}: too few to judge")
+    if in_use is None or _worth(in_use.metrics)[2] < FEW:
+        return Gate(passed=True, reason=f"{said}: nothing to compare with")
+    before, error_before, _ = _worth(in_use.metrics)
+    passed = hits + 2 * float(np.hypot(error, error_before)) >= SHARE * before
+    compared = f"{said}, {before:.4f} ± {error_before:.4f} in use ({in_use.version})"
+    return Gate(passed=passed, reason=compared)
+
+
+def _worth(metrics: Mapping[str, Any]) -> tuple[float, float, int]:
+    """(hit rate, standard error, questions)."""
+    found = metrics.get("next_item", {})
+    return found.get("hit_rate", 0.0), found.get("error", 0.0), found.get("questions", 0)
+
+
+@dataclass(frozen=True)
+class _Makers:
+    """What the stages share: the events before one moment, and the questions at the gate."""
+
+    log: Interactions
+    size: int
+    until: int
+    settings: KindredSettings
+    threads: int
+    judged: bool
+
+    @cached_property
+    def past(self) -> Interactions:
+        return self.log.before(self.until).counted(self.settings.signals)
+
+    @cached_property
+    def questions(self) -> NextItem:
+        return last_items(self.past, min(QUESTIONS, len(self.past) // 100))
+
+    def pairs(self, _: Mapping[str, Artefact], __: Progress, *, forward: bool = False) -> Made:
+        chosen = self.settings.pairs
+        metrics = {}
+        if self.judged:
+            rest = without_targets(self.past, self.questions)
+            trial = count_pairs(rest, self.size, chosen, forward=forward)
+            metrics = _metrics(table_ranks(trial, self.questions))
+        table = count_pairs(self.past, self.size, chosen, forward=forward)
+        what = "ordered pairs" if forward else "pairs"
+        return Made(arrays=table.arrays(), metrics=metrics, summary=f"{len(table.rows):,} {what}")
+
+    def forward(self, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
+        return self.pairs(artefacts, progress, forward=True)
+
+    def als(self, _: Mapping[str, Artefact], progress: Progress) -> Made:
+        """Trained once, so the model in use lacks the events that were asked for: 1 % at most."""
+        few = self.questions.head(max(FEW, SCORES // max(self.size, 1)))
+        past = without_targets(self.past, few) if self.judged else self.past
+        model = train_als(
+            past,
+            self.size,
+            self.settings.als,
+            self.settings.signals,
+            self.settings.seed,
+            self.threads,
+            progress,
+        )
+        unit = model.unit()
+        dropped = model.dropped
+        counts = {name: getattr(dropped, name) for name in dropped.__slots__}
+        return Made(
+            arrays={**model.arrays(), "unit": unit},
+            metrics={
+                "dropped": counts,
+                **(_metrics(vector_ranks(unit, few)) if self.judged else {}),
+            },
+            summary=f"{int(model.present.sum()):,} items, {dropped.items:,} with too few events",
+        )
+
+    def history(self, _: Mapping[str, Artefact], __: Progress) -> Made:
+        made = item_history(self.log, self.size, self.until, self.settings.signals)
+        return Made(arrays=made.arrays(), summary=f"{len(made.by_popularity):,} items with history")
+
+
+def _metrics(ranks: Rows) -> dict[str, Any]:
+    hits, error = hit_rate(ranks, 10)
+    worth = {"hit_rate": round(hits, 5), "error": round(error, 5), "questions": len(ranks)}
+    return {"next_item": worth}

@@ -109,6 +109,18 @@ def test_rows_outside_are_unknown():
     assert history.gather(np.array([0])).shape == (1, len(NAMES))
 
 
+def test_to_be_shown_is_counted_and_is_no_action():
+    x = visits([0, 0, 0, 1], actions=["impression", "impression", "click", "impression"])
+    history = item_history(x, 2, 10**12, SIGNALS)
+    assert column(history, "impressions_all").tolist() == [2, 1]
+    assert column(history, "visits").tolist() == [1, 0]
+    assert np.isnan(column(history, "last_days")[1])
+    mean = 1 / 3
+    assert column(history, "click_rate") == pytest.approx([
+        (1 + PRIOR_EVENTS * mean) / (2 + PRIOR_EVENTS), PRIOR_EVENTS * mean / (1 + PRIOR_EVENTS)
+    ])  # fmt: skip
+
+
 def test_every_column_has_a_meaning():
     assert set(MEANINGS) == set(NAMES)
     assert len(set(NAMES)) == len(NAMES)

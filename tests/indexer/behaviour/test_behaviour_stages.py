@@ -1,0 +1,109 @@
+"""The behaviour stages as they run: real tables, real gates, from one small log."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from traces import random_trace
+
+from kindred.indexer.behaviour.als import AlsModel, FoldIn
+from kindred.indexer.behaviour.history import History
+from kindred.indexer.behaviour.interactions import Interactions
+from kindred.indexer.behaviour.pairs import PairTable, count_pairs
+from kindred.indexer.behaviour.stages import NAMES, behaviour_stages, judge
+from kindred.indexer.models import ModelStore
+from kindred.indexer.stages import Made, StageRow, run_stages
+from kindred.schemas.model import Card, Gate
+from kindred.schemas.progress import SilentProgress
+from kindred.schemas.settings import AlsSettings, KindredSettings
+
+SETTINGS = KindredSettings(als=AlsSettings(embedding_size=8, iterations=3))
+ROWS = 60
+
+
+def market(noise: float = 0.0) -> Interactions:
+    """Visitors who each keep to one of six shelves of ten items, but for some noise."""
+    x = random_trace(4, 20_000, rows=ROWS, subjects=400)
+    draw = np.random.default_rng(1)
+    shelf = x.subject % 6 * 10 + x.row % 10
+    return replace(x, row=np.where(draw.random(len(x)) < noise, x.row, shelf).astype(np.int64))
+
+
+def run(store: ModelStore, log: Interactions, events: str, **kw) -> dict[str, StageRow]:
+    stages = behaviour_stages(
+        log, ROWS, int(log.ts[-1]) + 1, SETTINGS, {"events": events}, threads=1, **kw
+    )
+    rows = run_stages(stages, store, seed=SETTINGS.seed, progress=SilentProgress(), clock=lambda: 1)
+    return {r.stage: r for r in rows}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models")
+
+
+def test_every_stage_is_kept_and_can_be_loaded(store: ModelStore):
+    log = market()
+    rows = run(store, log, "e1")
+    assert [rows[n].state for n in NAMES] == ["trained"] * 4
+    table = PairTable.load(store.load("pairs").arrays)
+    np.testing.assert_array_equal(table.rows, count_pairs(log, ROWS, SETTINGS.pairs).rows)
+    assert len(PairTable.load(store.load("forward").arrays).rows)
+    assert len(History.load(store.load("history").arrays).by_popularity) == ROWS
+    als = AlsModel.load(store.load("als").arrays)
+    assert FoldIn(als)(np.array([3]), np.ones(1, np.float32)).any()
+    np.testing.assert_allclose(als.unit(), store.load("als").arrays["unit"], atol=1e-6)
+    assert rows["pairs"].metrics["next_item"]["hit_rate"] > 0.9
+    assert "nothing to compare with" in store.card("pairs").gate.reason
+
+
+def test_a_log_that_lost_its_sense_does_not_replace_what_is_in_use(store: ModelStore):
+    run(store, market(), "e1")
+    rows = run(store, market(noise=1.0), "e2")
+    for name in ("pairs", "forward", "als"):
+        assert rows[name].state == "failed its gate"
+        assert store.current(name) == "000001"
+        assert "in use (000001)" in store.card(name, "000002").gate.reason
+    assert rows["history"].state == "trained"
+
+
+def test_stages_of_another_moment_stand_beside_and_have_no_gate(store: ModelStore):
+    rows = run(store, market(noise=1.0), "e1", suffix="_past")
+    assert list(rows) == [f"{n}_past" for n in NAMES]
+    assert "next_item" not in rows["pairs_past"].metrics
+
+
+def card(hits: float, error: float, asked: int) -> Card:
+    gate = Gate(passed=True, reason="")
+    metrics = {"next_item": {"hit_rate": hits, "error": error, "questions": asked}}
+    return Card(stage="als", key="k", code=1, created=0, gate=gate, metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("hits", "in_use", "passed"),
+    [
+        (0.10, None, True),
+        (0.10, card(0.11, 0.004, 2000), True),
+        (0.08, card(0.11, 0.004, 2000), False),
+        (0.00, card(0.11, 0.09, 12), True),
+        (0.20, card(0.10, 0.004, 2000), True),
+    ],
+)
+def test_only_a_clear_loss_fails(hits: float, in_use: Card | None, passed: bool):
+    made = Made(metrics={"next_item": {"hit_rate": hits, "error": 0.004, "questions": 2000}})
+    assert judge(made, in_use).passed is passed
+
+
+def test_too_few_visits_decide_nothing():
+    made = Made(metrics={"next_item": {"hit_rate": 0.0, "error": 0.0, "questions": 20}})
+    assert judge(made, card(0.5, 0.01, 2000)).passed
+
+
+def test_a_marketplace_without_events_is_no_error(store: ModelStore):
+    empty = market().before(0)
+    stages = behaviour_stages(empty, ROWS, 10**15, SETTINGS, {"events": "none"}, threads=1)
+    rows = run_stages(stages, store, seed=1, progress=SilentProgress(), clock=lambda: 1)
+    assert {r.state for r in rows} == {"trained"}
