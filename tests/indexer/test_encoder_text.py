@@ -40,6 +40,20 @@ def test_what_is_read_of_an_item():
     assert len(text) < 460
     assert item_text(item(title="Tables", category=("home", "tables"))) == "Tables. home"
     assert item_text(item(title="", category=())) == ""
+    assert item_text(item(title="...", category=(), brand="!")) == ".... !"
+
+
+def test_what_was_said_and_what_is_an_id_is_left_out():
+    ice = item(
+        title="Ice, crushed, cubed, 22 pounds",
+        brand="manufacturer-2",
+        seller_id="manufacturer-2",
+        category=("GROCERY", "FRZN ICE", "ICE - CRUSHED/CUBED"),
+        description="frozen ice",
+    )
+    assert item_text(ice) == "Ice, crushed, cubed, 22 pounds. FRZN ICE. frozen ice"
+    table = item(title="Table", category=("home", "table"), description="for the home, solid")
+    assert item_text(table) == "Table. for the home, solid"
 
 
 @given(st.text(max_size=200), st.text(max_size=600))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from functools import cached_property
@@ -39,26 +40,35 @@ DESCRIPTION_CHARACTERS = 400
 """About 100 tokens of English."""
 CATEGORY_LEVELS = 2
 """Category names read, from the leaf upwards."""
+_WORDS = re.compile(r"\w+")
 
 
 def item_text(item: Item) -> str:
     """What a text encoder reads of an item: title, brand, category leaves, description's start.
 
-    The two lowest category names, leaf first; white space collapsed; a part that an earlier one
-    repeats, but for case, is left out. Empty where the item has no words at all.
+    The two lowest category names, leaf first; white space collapsed. A part whose words the others
+    say anyway is left out, and so is a brand that is the seller's id: time goes by tokens, and ids
+    mean nothing to a language model. Empty where the item has no words.
     """
-    parts = [
-        item.title,
-        item.brand or "",
-        *reversed(item.category[-CATEGORY_LEVELS:]),
-        item.description[:DESCRIPTION_CHARACTERS],
-    ]
-    kept: dict[str, str] = {}
-    for part in parts:
-        words = " ".join(part.split())
-        if words:
-            kept.setdefault(words.casefold(), words)
-    return ". ".join(kept.values())
+    title, description = _plain(item.title), _plain(item.description[:DESCRIPTION_CHARACTERS])
+    brand = _plain(item.brand or "") if item.brand != item.seller_id else ""
+    leaves = [_plain(name) for name in reversed(item.category[-CATEGORY_LEVELS:])]
+    said: set[str] = set()
+    kept = {part for part in (title, brand, description, *leaves) if _adds(part, said)}
+    order = dict.fromkeys((title, brand, *leaves, description))
+    return ". ".join(part for part in order if part in kept)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _adds(part: str, said: set[str]) -> bool:
+    """Whether a part has words that are not among those said; they are from now on."""
+    words = set(_WORDS.findall(part.casefold())) or {part} - {""}
+    new = not words <= said
+    said |= words
+    return new
 
 
 class TextEncoder:
