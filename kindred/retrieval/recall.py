@@ -9,6 +9,7 @@ import numpy as np
 
 from kindred.indexer.store.port import Found, Plan, Search
 from kindred.retrieval.merge import Finds, merge
+from kindred.retrieval.plan import search_as_planned
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.sources import MEMORY, SOURCES, SPACES, Corpus, Entries
 from kindred.schemas.errors import StoreError
@@ -104,14 +105,7 @@ def nearest(
 
 def answer(corpus: Corpus, searches: list[Search]) -> list[Found]:
     """Scans by the exact store, the rest by the engine, each in one batch."""
-    scans = [s.plan.mode == "scan" for s in searches]
-    by_scan = iter(
-        corpus.exact.search([s for s, scan in zip(searches, scans, strict=True) if scan])
-    )
-    by_engine = iter(
-        corpus.store.search([s for s, scan in zip(searches, scans, strict=True) if not scan])
-    )
-    return [next(by_scan) if scan else next(by_engine) for scan in scans]
+    return search_as_planned(corpus.store, corpus.exact, searches)
 
 
 def joined(parts: list[Entries]) -> Entries:

@@ -69,8 +69,8 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     """Links per point in the HNSW graph."""
     ef_construct: Positive = 128
     """Beam width while the graph is built."""
-    ef: Positive = 128
-    """Beam width of a search without a filter."""
+    ef: Positive = 256
+    """Least beam width of a search in the graph."""
     search_threads: Positive = 1
     """Threads of one embedded search; serving processes, not threads, use the cores."""
     rebuild_after: Positive = 20_000
@@ -79,14 +79,22 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
 
 
 class PlanSettings(Settings, frozen=True, kw_only=True):
-    """How a filtered search is answered (QDRANT.md: graphs lose recall under some filters)."""
+    """How a filtered search is answered (benchmarks/README.md has what each plan costs).
 
-    scan_rows: Positive = 30_000
-    """At most this many rows pass the filter: score each of them, exactly."""
+    Reading is counted in numbers of four bytes: rows × width. A whole table, which is read in
+    order, counts a quarter.
+    """
+
+    scan_values: Positive = 4_000_000
+    """Up to this much reading for one question, every row that passes is scored, exactly."""
     graph_share: Share = 0.9
-    """At least this share of rows passes: search the graph as if unfiltered, with oversampling."""
+    """From this share of rows on that pass, the graph is asked as if there were no filter."""
     oversampling: Annotated[float, Meta(ge=1)] = 1.5
     """Extra candidates fetched where the filter is applied after the search."""
+    batch: Positive = 16
+    """From this many questions under one filter on, they are answered together."""
+    batch_values: Positive = 20_000_000
+    """Up to this much reading, such a batch is scored as one product of matrices, exactly."""
     cache: Positive = 64
     """Evaluated filters kept per process."""
 
