@@ -51,7 +51,9 @@ def similar(
     os.environ.update(ONE_THREAD)  # the parts are timed in this process, as in a worker
     from kindred.api.bench.run import run_similar
     from kindred.api.bench.similar import Plan
+    from kindred.api.telemetry import configure_logging
 
+    configure_logging()
     plan = Plan(requests=requests, rounds=rounds, seconds=seconds, changes=changes)
     result = run_similar(
         context["workspace"] / "bench",
