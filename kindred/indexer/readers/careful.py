@@ -10,6 +10,8 @@ from typing import IO, Any, NamedTuple
 import msgspec
 import polars as pl
 
+_TOLD_BYTES = 2000
+
 
 class Told(NamedTuple):
     """A row's values, in the order of the wanted columns."""
@@ -24,6 +26,7 @@ class Broken(NamedTuple):
     row: int
     reason: str
     data: str
+    """Its beginning"""
 
 
 def csv_rows(
@@ -42,12 +45,16 @@ def csv_rows(
             continue
         if len(fields) > len(header):
             reason = f"{len(fields)} fields where the header has {len(header)}"
-            yield Broken(row, reason, separator.join(fields).encode(errors="replace").decode())
+            yield Broken(row, reason, _beginning(separator.join(fields).encode(errors="replace")))
         elif not all(map(_encodable, fields)):
-            data = separator.join(fields).encode(errors="replace").decode()
+            data = _beginning(separator.join(fields).encode(errors="replace"))
             yield Broken(row, "bytes that are not UTF-8", data)
         else:
             yield Told(row, [(fields[p] or None) if p < len(fields) else None for p in places])
+
+
+def _beginning(told: bytes) -> str:
+    return told[:_TOLD_BYTES].decode(errors="replace").strip()
 
 
 def _encodable(text: str) -> bool:
@@ -68,10 +75,10 @@ def json_rows(
         try:
             told = msgspec.json.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
-            yield Broken(row, f"no JSON: {e}", line.decode(errors="replace").strip())
+            yield Broken(row, f"no JSON: {e}", _beginning(line))
             continue
         if not isinstance(told, dict):
-            yield Broken(row, "no JSON object", line.decode(errors="replace").strip())
+            yield Broken(row, "no JSON object", _beginning(line))
             continue
         yield Told(row, [_as(dtype, _value(told, name)) for name, dtype in schema.items()])
 

@@ -84,11 +84,12 @@ class CompleteJourney:
 
     @cached_property
     def chosen(self) -> pl.DataFrame | None:
-        """product_id of the slice, None for everything. Only products that the table describes."""
+        """product_id of the slice, None for everything: described products with a price."""
         if self.products is None:
             return None
         described = self._table("products").select("product_id").collect()
-        sold = self.sold.join(described, on="product_id", how="semi", maintain_order="left")
+        priced = self.sold.filter(pl.col("price") >= 0.01)  # not fuel, which counts in small units
+        sold = priced.join(described, on="product_id", how="semi", maintain_order="left")
         return sold.head(self.products).select("product_id")
 
     @cached_property

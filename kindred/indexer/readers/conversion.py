@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import polars as pl
 
+from kindred.indexer.readers.text_values import integers_of, moments_of, numbers_of, since_1970
+
 
 class Kind(Enum):
     """What a field holds; the value says so in an error."""
@@ -37,14 +39,7 @@ class Converted(NamedTuple):
     failed: pl.Expr
 
 
-EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-"""Microseconds in the units of a numeric time."""
-
 _TRUE, _FALSE = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
-_NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
-_OFFSET = r"([+-]\d{2}):?(\d{2})$"
-_AROUND_MONEY = r"^[\p{Sc}\s\p{L}]+|[\p{Sc}\s\p{L}]+$"
-_THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 
 
 def filled(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -77,13 +72,9 @@ def as_real(values: pl.Expr, dtype: pl.DataType, *, money: bool = False) -> pl.E
     """float64; of money text the currency around it and the commas between thousands go."""
     if dtype.is_numeric() or dtype == pl.Boolean:
         return filled(values.cast(pl.Float64), pl.Float64())
-    text = as_text(values, dtype).str.strip_chars()
-    if money:
-        text = text.str.replace_all(_AROUND_MONEY, "")
-        plain = text.str.replace_all(",", "", literal=True)
-        text = pl.when(text.str.contains(_THOUSANDS)).then(plain).otherwise(text)
-    number = pl.when(text.str.contains(_NUMBER)).then(text)
-    return number.cast(pl.Float64, strict=False)
+    return as_text(values, dtype).map_batches(
+        lambda text: numbers_of(text, money=money), return_dtype=pl.Float64
+    )
 
 
 def as_whole(values: pl.Expr, dtype: pl.DataType, scale: float | None, *, money: bool) -> pl.Expr:
@@ -94,10 +85,11 @@ def as_whole(values: pl.Expr, dtype: pl.DataType, scale: float | None, *, money:
     if scale is not None:
         return (real * scale).round(mode="half_away_from_zero").cast(pl.Int64, strict=False)
     whole = real.cast(pl.Int64, strict=False)
-    if dtype == pl.String:  # digits past the precision of a float stay exact
-        whole = pl.coalesce(values.str.strip_chars().cast(pl.Int64, strict=False), whole)
-        return pl.when(real == real.floor()).then(whole)
-    return pl.when(real == whole).then(whole)
+    whole = pl.when(real == whole).then(whole)
+    if dtype != pl.String:
+        return whole
+    # Read as integers first: digits past the precision of a float stay exact.
+    return pl.coalesce(values.map_batches(integers_of, return_dtype=pl.Int64), whole)
 
 
 def as_time(values: pl.Expr, dtype: pl.DataType, unit: str = "auto") -> pl.Expr:
@@ -107,51 +99,16 @@ def as_time(values: pl.Expr, dtype: pl.DataType, unit: str = "auto") -> pl.Expr:
     since 1970 as `unit` says; `auto` tells them by size: below 10^11 seconds (until the year
     5138), below 10^14 milliseconds (from 1973 on), else microseconds.
     """
+    if dtype == pl.Date:
+        return values.cast(pl.Datetime("us")).dt.epoch("us")
     if dtype.is_temporal():
-        return (
-            values.cast(pl.Datetime("us")).dt.epoch("us")
-            if dtype == pl.Date
-            else values.dt.epoch("us")
-        )
+        return values.dt.epoch("us")
     if dtype.is_numeric():
-        return _since_1970(values, dtype, unit)
-    text = as_text(values, dtype).str.strip_chars()
-    number = pl.when(text.str.contains(_NUMBER)).then(text).cast(pl.Float64, strict=False)
-    return pl.coalesce(_since_1970(number, pl.Float64(), unit), _parsed(text))
-
-
-def _since_1970(values: pl.Expr, dtype: pl.DataType, unit: str) -> pl.Expr:
-    size = values.abs()
-    if unit == "auto":
-        factor = pl.when(size < 10**11).then(1_000_000).when(size < 10**14).then(1_000).otherwise(1)
-    else:
-        factor = pl.lit(EPOCH_UNITS[unit])
-    if dtype.is_integer():
-        return values.cast(pl.Int64, strict=False) * factor.cast(pl.Int64)
-    return (values * factor).round().cast(pl.Int64, strict=False)
-
-
-def _parsed(text: pl.Expr) -> pl.Expr:
-    """ISO 8601 and its likes: a space for the T, slashes, ` UTC`, offsets, no seconds, no time."""
-    body = text.str.replace(r"(?i)\s*(utc|gmt|z)$", "").str.replace("T", " ", literal=True)
-    offset = body.str.extract_groups(r" .*" + _OFFSET)
-    body = (
-        pl.when(offset.struct[0].is_not_null())
-        .then(body.str.replace(r"\s*" + _OFFSET, ""))
-        .otherwise(body)
+        signed = values.cast(pl.Int64, strict=False) if dtype.is_integer() else values
+        return signed.map_batches(lambda v: since_1970(v, unit), return_dtype=pl.Int64)
+    return as_text(values, dtype).map_batches(
+        lambda text: moments_of(text, unit), return_dtype=pl.Int64
     )
-    body = body.str.replace_all("/", "-", literal=True)
-    moment = pl.coalesce(
-        body.str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False),
-        body.str.to_datetime("%Y-%m-%d %H:%M", time_unit="us", strict=False),
-        body.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us")),
-    )
-    hours = offset.struct[0].cast(pl.Int64, strict=False)
-    minutes = offset.struct[1].cast(pl.Int64, strict=False)
-    east = hours * 60 + pl.when(offset.struct[0].str.starts_with("-")).then(-minutes).otherwise(
-        minutes
-    )
-    return moment.dt.epoch("us") - east.fill_null(0) * 60_000_000
 
 
 def as_flag(values: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -157,10 +157,12 @@ def _separator(path: Path) -> str:
 def _peeked(path: Path) -> dict[str, pl.DataType]:
     """Columns of the first lines; a column of lists is one whose first value is a list."""
     schema: dict[str, pl.DataType] = {}
-    for line in pl.scan_lines(path).head(_PEEKED_LINES).collect()["line"]:
+    with _open(path) as file:
+        lines = list(islice(file, _PEEKED_LINES))
+    for line in lines:
         try:
             told = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             continue
         for name, value in told.items() if isinstance(told, dict) else ():
             if value is not None:

@@ -16,6 +16,9 @@ from kindred.schemas.errors import InputError
 DEFAULT_START = 946_684_800_000_000
 """2000-01-01T00:00:00Z: when the first row of a table without times happened."""
 
+ROW_COLUMN = "@row"
+"""A column that every table has: the row's number, from 0."""
+
 _SCALED = re.compile(r"^(.+)\*(\d+(?:\.\d+)?)$")
 
 
@@ -114,7 +117,7 @@ def _terms(name: str, spec: str, known: Sequence[str], *, open_ended: bool) -> t
             term = Term(part)
         else:
             term = Term(scaled[1].strip(), float(scaled[2]))
-        if term.column not in known and not open_ended:
+        if term.column not in (*known, ROW_COLUMN) and not open_ended:
             told = ", ".join(known)
             raise InputError(f"no column {term.column!r}; there are {told}", f"$.{name}")
         terms.append(term)

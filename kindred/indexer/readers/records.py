@@ -14,12 +14,13 @@ from kindred.indexer.readers.careful import Broken
 from kindred.indexer.readers.conversion import Converted, Kind, as_words, convert
 from kindred.indexer.readers.fields import EVENT_FIELDS, Fields
 from kindred.indexer.readers.files import TableFile
-from kindred.indexer.readers.mapping import ColumnMap, Term, resolve
+from kindred.indexer.readers.mapping import ROW_COLUMN, ColumnMap, Term, resolve
 from kindred.schemas.errors import InputError
 
 _FAILED = "failed: "
 _CUT = "cut"
 _KEYS = "keys of the row"
+_PLACE = "place in the row"
 _ORIGIN = "row of the chunk"
 
 
@@ -105,7 +106,8 @@ class TableRecords:
     @property
     def columns(self) -> list[str]:
         """The columns in use."""
-        return list(dict.fromkeys(t.column for terms in self.terms.values() for t in terms))
+        used = dict.fromkeys(t.column for terms in self.terms.values() for t in terms)
+        return [column for column in used if column != ROW_COLUMN]
 
     def records(self, size: int) -> Iterator[Records]:
         """All records in order, at most about `size` at once."""
@@ -119,6 +121,8 @@ class TableRecords:
                 yield self._records(chunk.rows.clear(), empty, broken)
 
     def _dtype(self, column: str) -> pl.DataType:
+        if column == ROW_COLUMN:
+            return pl.Int64()
         return self.table.schema.get(column, pl.String())
 
     @property
@@ -148,13 +152,13 @@ class TableRecords:
 
     def _records(self, rows: pl.Series, frame: pl.DataFrame, broken: list[Broken]) -> Records:
         source, places = frame, None
-        frame = frame.with_row_index(_ORIGIN)
+        frame = frame.with_row_index(_ORIGIN).with_columns(rows.alias(ROW_COLUMN))
         if self._listed:
             keys = self._words(self.fields.key)
             exploded = frame.with_columns(
-                keys.alias(_KEYS), place=pl.int_ranges(pl.max_horizontal(keys.list.len(), 1))
-            ).explode(_KEYS, "place")
-            places, frame = exploded["place"], exploded.drop("place")
+                keys.alias(_KEYS), pl.int_ranges(keys.list.len()).alias(_PLACE)
+            ).explode(_KEYS, _PLACE, empty_as_null=True)
+            places, frame = exploded[_PLACE].fill_null(0), exploded.drop(_PLACE)
         columns: dict[str, pl.Expr] = {}
         failed: dict[str, pl.Expr] = {}
         cut: list[pl.Expr] = []
@@ -228,10 +232,11 @@ class TableRecords:
             return pl.lit([p.strip() for p in parts], pl.List(pl.String))
         literal = pl.lit(told, pl.String)
         converted = convert(literal, pl.String(), kind, unit=self.wanted.time_unit)
-        if told is not None and pl.select(converted.failed).item():
+        value, failed = pl.select(value=converted.value, failed=converted.failed)
+        if failed.item():
             expected = kind.value.strip()
             raise InputError(f"--set {field}={told}: expected {expected}", f"$.{field}")
-        return converted.value
+        return pl.lit(value.item(), value.dtype)
 
     def _cut(self, field: str, value: pl.Expr, cut: list[pl.Expr]) -> pl.Expr:
         longest, most = self.fields.limit(field), self.fields.most.get(field)
