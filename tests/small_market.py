@@ -1,4 +1,7 @@
-"""A small seeded marketplace: items in families, visitors who keep to a few of them."""
+"""A small seeded marketplace: items in families, visitors who keep to a few of them.
+
+Every third item of a family is cheap, and only cheap ones are bought: something to learn.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,12 @@ FAMILIES = [
     }.items()
     for kind in kinds
 ]
+CHEAP_EVERY = 3
 WORDS = ["oak", "red", "small", "fresh", "classic", "blue", "large", "organic", "steel", "soft"]
+
+
+def _dear(number: int) -> bool:
+    return number // len(FAMILIES) % CHEAP_EVERY != 0
 
 
 def small_items(names: Sequence[str], *, seed: int = 7) -> list[Item]:
@@ -40,7 +48,7 @@ def small_items(names: Sequence[str], *, seed: int = 7) -> list[Item]:
                 brand=f"brand {n % 5}",
                 seller_id=f"seller-{n % 20}",
                 category=(department, kind),
-                price_minor=int(random.integers(100, 5000)),
+                price_minor=int(random.integers(100, 400) * (8 if _dear(n) else 1)),
                 currency="USD",
                 created_at=START - int(random.integers(1, 90)) * DAY,
                 location=Location(lat=50 + float(random.random()), lon=8 + float(random.random()))
@@ -54,7 +62,7 @@ def small_items(names: Sequence[str], *, seed: int = 7) -> list[Item]:
 
 
 def small_events(
-    names: Sequence[str], *, users: int = 120, visits: int = 8, seed: int = 7
+    names: Sequence[str], *, users: int = 120, visits: int = 16, seed: int = 7
 ) -> list[Event]:
     """Visits of views, each ending in a purchase, mostly within one family; ordered by time."""
     random = np.random.default_rng(seed)
@@ -67,12 +75,14 @@ def small_events(
             at = START + int(random.integers(0, DAYS * DAY))
             picks = (random.random(5) ** 2 * len(family)).astype(int)
             for step, pick in enumerate(picks):
+                bought = step >= 3
+                place = pick - pick % CHEAP_EVERY if bought else pick
                 events.append(
                     Event(
                         event_id=f"e-{user}-{visit}-{step}",
                         occurred_at=at + step * 30_000_000,
-                        action=Action.PURCHASE if step >= 3 else Action.VIEW,
-                        entity_id=family[pick],
+                        action=Action.PURCHASE if bought else Action.VIEW,
+                        entity_id=family[place],
                         user_id=f"user-{user}",
                         session_id=f"visit-{user}-{visit}",
                     )

@@ -58,6 +58,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with log.open("wb") as written:
         server = subprocess.Popen(
             [*KINDRED, "-w", str(workspace), "serve", "--workers", "1", "--port", str(port)],
+            env=ENVIRONMENT,
             stdout=written,
             stderr=subprocess.STDOUT,
         )
@@ -71,11 +72,22 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 KINDRED = [str(Path(sys.executable).parent / "kindred")]
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if not name.startswith("KINDRED")},
+    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    # Two test processes with two threads each stand in each other's way.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 def kindred(workspace: Path, *arguments: str) -> None:
     done = subprocess.run(
-        [*KINDRED, "-w", str(workspace), *arguments], capture_output=True, text=True, check=False
+        [*KINDRED, "-w", str(workspace), *arguments],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
 
@@ -128,12 +140,10 @@ def run(block: Block, served: Served, where: str) -> str:
     else:
         prelude = 'set -euo pipefail; curl() { command curl --fail-with-body "$@"; }\n'
         command = ["bash", "-c", prelude + re.sub(r"^\$ ", "", text, flags=re.M)]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "KINDRED_WORKSPACE": str(served.workspace)}
     done = subprocess.run(
         command,
         cwd=served.workspace,
-        env=environment,
+        env=ENVIRONMENT | {"KINDRED_WORKSPACE": str(served.workspace)},
         capture_output=True,
         text=True,
         timeout=60,
