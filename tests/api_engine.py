@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -137,12 +138,17 @@ class FileEngine(DictEngine):
 
 
 class IdleBuilder:
-    """Builds nothing until it is stopped."""
+    """Builds nothing, in a process of its own whose id it writes down, until it is stopped."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._note = workspace.root / "build.pid"
 
     def run(self, stop: threading.Event) -> None:
+        build = subprocess.Popen(["sleep", "600"])
+        self._note.write_text(str(build.pid))
         stop.wait()
 
 
 def open_builder(workspace: Workspace, settings: KindredSettings) -> IdleBuilder:
     """See IdleBuilder."""
-    return IdleBuilder()
+    return IdleBuilder(workspace)

@@ -243,6 +243,8 @@ class Supervisor:
                     _kill_group(handle.pid)
                 deadline = time.monotonic() + 5
             time.sleep(0.02)
+        for handle in running:
+            _kill_group(handle.pid)  # builds that outlive the builder
         for process in self._processes:
             if process.link is not None:
                 process.link.close()

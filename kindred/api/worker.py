@@ -32,6 +32,8 @@ KEEP_ALIVE_S = 75
 STUCK_S = 30.0
 """A process whose every reading thread has been held this long is ended, to be started anew."""
 STUCK_CODE = 70
+BUILDER_GRACE_S = 1.0
+"""The builder loses nothing when it is cut off, so that nobody need wait for it."""
 
 
 class Builder(Protocol):
@@ -62,7 +64,7 @@ def build(orders: Orders, lifeline: Lifeline) -> None:
 
     def end(*_: object) -> None:
         stop.set()
-        exit_after(orders.grace_s, 0)
+        exit_after(BUILDER_GRACE_S, 0)
 
     signal.signal(signal.SIGTERM, end)
     # The group is this process and the builds that it started: none may outlive the service.

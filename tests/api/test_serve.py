@@ -169,7 +169,7 @@ supervisor.run(lambda s: print(s.url, *supervisor.pids.values(), flush=True))
 
 
 def start_supervisor(root: Path) -> tuple[subprocess.Popen[str], str, list[int]]:
-    """A supervisor in a process of its own; (process, url, children)."""
+    """A supervisor in a process of its own; (process, url, all that it started)."""
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(root), msgspec.json.encode(ALONE).decode()],
         stdout=subprocess.PIPE,
@@ -178,7 +178,9 @@ def start_supervisor(root: Path) -> tuple[subprocess.Popen[str], str, list[int]]
     )
     assert process.stdout is not None
     url, *pids = process.stdout.readline().split()
-    return process, url, [int(pid) for pid in pids]
+    note = root / "build.pid"
+    until(lambda: note.exists() and note.read_text() != "")
+    return process, url, [*(int(pid) for pid in pids), int(note.read_text())]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -192,7 +194,7 @@ def test_a_signal_stops_everything_and_exits_with_zero(tmp_path: Path, number: i
 
 def test_a_killed_supervisor_leaves_no_process_behind(tmp_path: Path) -> None:
     process, _, pids = start_supervisor(tmp_path)
-    assert len(pids) == 2
+    assert len(pids) == 3
     process.kill()
     process.wait()
     until(lambda: not any(alive(pid) for pid in pids))
