@@ -71,6 +71,8 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     """Beam width while the graph is built."""
     ef: Positive = 256
     """Least beam width of a search in the graph."""
+    graph_from_kb: Positive = 10_000
+    """Vectors of a space, in KiB, below which it has no graph and is scanned."""
     search_threads: Positive = 1
     """Threads of one embedded search; serving processes, not threads, use the cores."""
     rebuild_after: Positive = 20_000

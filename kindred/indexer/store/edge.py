@@ -45,8 +45,6 @@ _SPACES = "spaces.json"
 """Space -> width, beside the engine's own files."""
 _BATCH = 4096
 """Points handed to the engine at once: each is a Python object."""
-_FULL_SCAN_KB = 10_000
-"""Vectors of a segment, or of a filter's points, below which the engine scans."""
 _SEGMENT_KB = 1_000_000_000
 """No bound: one segment is searched faster, and with better recall, than several."""
 
@@ -70,9 +68,13 @@ class EdgeStore:
         folder.mkdir(parents=True, exist_ok=True)
         config = q.EdgeConfig(
             vectors=_vectors(spaces),
-            hnsw_config=q.HnswIndexConfig(settings.m, settings.ef_construct, _FULL_SCAN_KB),
+            hnsw_config=q.HnswIndexConfig(
+                settings.m, settings.ef_construct, settings.graph_from_kb
+            ),
             optimizers=q.EdgeOptimizersConfig(
-                default_segment_number=1, max_segment_size=_SEGMENT_KB
+                default_segment_number=1,
+                max_segment_size=_SEGMENT_KB,
+                indexing_threshold=settings.graph_from_kb,
             ),
             max_search_threads=settings.search_threads,
             wal_enabled=False,

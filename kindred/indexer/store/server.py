@@ -77,7 +77,14 @@ class ServerStore:
             client.create_collection(
                 collection,
                 {s: m.VectorParams(size=d, distance=m.Distance.COSINE) for s, d in spaces.items()},
-                hnsw_config=m.HnswConfigDiff(m=settings.m, ef_construct=settings.ef_construct),
+                hnsw_config=m.HnswConfigDiff(
+                    m=settings.m,
+                    ef_construct=settings.ef_construct,
+                    full_scan_threshold=settings.graph_from_kb,
+                ),
+                optimizers_config=m.OptimizersConfigDiff(
+                    indexing_threshold=settings.graph_from_kb
+                ),
                 timeout=patience,
             )
             for key, index in INDEXES.items():
