@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from hashlib import blake2b
@@ -22,6 +23,7 @@ _EPOCH = date(1970, 1, 1)
 _LAST_DAY = (date.max - _EPOCH).days
 _STAGED = ".staged-"
 _ASIDE = ".aside"
+_WRITERS = 8
 
 
 class Appended(NamedTuple):
@@ -95,8 +97,10 @@ class Lake:
             known = pl.scan_parquet(held, hive_partitioning=False).select("event_id")
             known_ids = known.join(ids, on="event_id", how="semi").collect(engine="streaming")
             fresh = fresh.join(known_ids, on="event_id", how="anti", maintain_order="left")
-        for (day,), events in fresh.group_by(_day(), maintain_order=True):
-            self._write(int(str(day)), events.sort("occurred_at", "event_id"))
+        days = fresh.group_by(_day(), maintain_order=True)
+        with ThreadPoolExecutor(_WRITERS) as writers:  # what takes time is waiting for the disk
+            list(writers.map(lambda told: self._write(int(str(told[0][0])), told[1]), days))
+        sync(self.raw)
         return fresh.height
 
     def held(self, first: int, last: int) -> list[Path]:
@@ -104,6 +108,7 @@ class Lake:
         return [f for f in self._files() if _day_name(first) <= f.parent.name <= _day_name(last)]
 
     def _write(self, day: int, events: pl.DataFrame) -> None:
+        events = events.sort("occurred_at", "event_id")
         folder = self.raw / _day_name(day)
         folder.mkdir(exist_ok=True)
         aside = folder / _ASIDE
@@ -113,7 +118,6 @@ class Lake:
             digest = _digest(written.read)
         aside.replace(folder / f"part-{digest}.parquet")
         sync(folder)
-        sync(self.raw)
 
 
 class BulkAppend:
