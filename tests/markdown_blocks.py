@@ -17,7 +17,10 @@ TESTED = {"sh", "bash", "shell", "console", "json", "python"}
 OPEN_MAPS = {"ms", "versions", "sources", "by_space", "differences", "explain", "plan"}
 """Objects whose keys depend on the data: a key may be missing on either side."""
 
-_MARKER = re.compile(r"<!-- (?P<what>run|answer|skip: (?P<reason>\S.*)) -->")
+_MARKER = re.compile(r"<!-- (?P<what>run|run first|answer|skip: (?P<reason>\S.*)) -->")
+
+
+What = Literal["run", "run first", "answer", "skip"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Block:
 
     line: int
     language: str
-    what: Literal["run", "answer", "skip"]
+    what: What
     text: str
 
 
@@ -47,7 +50,7 @@ def blocks(markdown: str) -> list[Block]:
     return found
 
 
-def _what(above: str, language: str, line: int) -> Literal["run", "answer", "skip"]:
+def _what(above: str, language: str, line: int) -> What:
     marker = _MARKER.fullmatch(above)
     if marker is None:
         raise ValueError(f"line {line}: nothing says what to do with this block")

@@ -13,9 +13,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
 import pytest
 from markdown_blocks import Block, blocks, differences, documents
 from small_market import small_events, small_items
@@ -46,11 +46,11 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     workspace = tmp_path_factory.mktemp("docs")
     named = [a or b for page in PAGES for a, b in ITEM_NAMED.findall(page.read_text())]
     names = list(dict.fromkeys([*named, *(f"other-{n}" for n in range(240))]))
-    items, events = workspace / "items.jsonl", workspace / "events.jsonl"
-    items.write_bytes(msgspec.json.Encoder().encode_lines(small_items(names)))
-    events.write_bytes(msgspec.json.Encoder().encode_lines(small_events(names)))
-    for command in (["import", "items", items], ["import", "events", events], ["train"], ["index"]):
-        kindred(workspace, *map(str, command))
+    write_market(workspace, names)
+    setup = [(page, b) for page in PAGES for b in page_blocks(page) if b.what == "run first"]
+    assert len(setup) == 1, "one page shows how a marketplace gets in"
+    page, block = setup[0]
+    run(block, Served(workspace, "nowhere yet"), f"{page.name}:{block.line}", timeout_s=300)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -71,6 +71,25 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         server.wait(20)
 
 
+def write_market(folder: Path, names: list[str]) -> None:
+    """The small market as the two files that the README imports.
+
+    Columns with the name of a field need no mention there.
+    """
+    products = ["sku,name,price,department,kind,brand,seller_id,campaign,ad_rate_bp"]
+    for item in small_items(names):
+        price = (item.price_minor or 0) / 100
+        facts = [item.item_id, item.title, f"{price:.2f}", *item.category, item.brand]
+        facts += [item.seller_id, item.campaign.value, item.ad_rate_bp]
+        products.append(",".join(map(str, facts)))
+    clicks = ["sku,visitor,when,what"]
+    for event in small_events(names):
+        when = datetime.fromtimestamp(event.occurred_at / 1e6, UTC).isoformat()
+        clicks.append(f"{event.entity_id},{event.user_id},{when},{event.action.value}")
+    (folder / "products.csv").write_text("\n".join(products) + "\n")
+    (folder / "clicks.csv").write_text("\n".join(clicks) + "\n")
+
+
 KINDRED = [str(Path(sys.executable).parent / "kindred")]
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if not name.startswith("KINDRED")},
@@ -79,17 +98,6 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
-
-
-def kindred(workspace: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        [*KINDRED, "-w", str(workspace), *arguments],
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
 
 
 def wait_until_ready(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
@@ -132,7 +140,7 @@ def test_a_pages_commands_work_and_answers_have_the_printed_shape(
             assert not found, f"{where}: " + "; ".join(found)
 
 
-def run(block: Block, served: Served, where: str) -> str:
+def run(block: Block, served: Served, where: str, timeout_s: float = 60) -> str:
     """Standard output of a block; fails where its exit status, or an HTTP status, is an error."""
     text = block.text.replace(ADDRESS, served.address)
     if block.language == "python":
@@ -146,7 +154,7 @@ def run(block: Block, served: Served, where: str) -> str:
         env=ENVIRONMENT | {"KINDRED_WORKSPACE": str(served.workspace)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=timeout_s,
         check=False,
     )
     assert done.returncode == 0, f"{where}: {done.stdout}{done.stderr}"
