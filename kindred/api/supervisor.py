@@ -99,6 +99,7 @@ class Supervisor:
             self._processes.append(Process("builder", "build", parts.builder))
         self._stop = threading.Event()
         self._signals = 0
+        self._told = False
         self._port = settings.api.port
         self._metrics = ""
         self._log = structlog.get_logger("kindred.supervisor")
@@ -121,14 +122,13 @@ class Supervisor:
         self._port = reserved.getsockname()[1]
         self._metrics = tempfile.mkdtemp(prefix="kindred-metrics-")
         restore = self._catch_signals()
-        told = False
         try:
             while not self._stop.is_set():
                 self._start_due()
                 self._listen()
                 self._bury()
-                if not told and (serving := self._serving()) is not None:
-                    told = True
+                if not self._told and (serving := self._serving()) is not None:
+                    self._told = True
                     on_ready(serving)
         finally:
             self._end_all()
@@ -209,14 +209,8 @@ class Supervisor:
             if process.link is not None:
                 process.link.close()
             process.handle = process.link = None
-            if process.role == "serve" and not self._stop.is_set():
-                if report.fatal is not None:
-                    raise ServeFailed(report.fatal)
-                if not report.listening and process.tries >= TRIES:
-                    raise ServeFailed(
-                        f"{process.name} ended {TRIES} times before it listened "
-                        f"(last: {_how(code)}); its log is above"
-                    )
+            if process.role == "serve" and not self._told and not self._stop.is_set():
+                self._give_up_on(process, code)
             if report.listening and lived > HEALTHY_S:
                 process.tries = 0
             pause = min(PAUSE_S * 2**process.tries, LONGEST_PAUSE_S)
@@ -225,6 +219,19 @@ class Supervisor:
                 "process ended", name=process.name, how=_how(code), after_s=round(lived, 1),
                 again_in_s=pause,
             )  # fmt: skip
+
+    def _give_up_on(self, process: Process, code: int) -> None:
+        """Raise ServeFailed where another start would end the same way.
+
+        Only before the service has ever been up: later the other processes go on without it.
+        """
+        if process.report.fatal is not None:
+            raise ServeFailed(process.report.fatal)
+        if not process.report.listening and process.tries >= TRIES:
+            raise ServeFailed(
+                f"{process.name} ended {TRIES} times before it listened (last: {_how(code)}); "
+                "its log is above"
+            )
 
     def _forget_gauges(self, pid: int) -> None:
         """Drop a dead process's live gauges from `/metrics`; its counts stay."""

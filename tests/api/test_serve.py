@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -17,6 +18,7 @@ import msgspec
 import pytest
 
 from kindred.api.addresses import reserve
+from kindred.api.bench.client import Connection, UnexpectedAnswer, request_bytes
 from kindred.api.supervisor import Parts, ServeFailed, Serving, Supervisor
 from kindred.schemas.errors import SettingsError
 from kindred.schemas.settings import ApiSettings, KindredSettings
@@ -48,6 +50,7 @@ class Running:
     """A supervisor in a thread of the test."""
 
     def __init__(self, root: Path, settings: KindredSettings = SETTINGS) -> None:
+        self.root = root
         self.supervisor = Supervisor(Workspace(root), settings, PARTS)
         self.serving: list[Serving] = []
         ready = threading.Event()
@@ -86,7 +89,11 @@ def answering_processes(url: str) -> set[str]:
     """Names of the processes that new connections meet."""
     names = set()
     for _ in range(24):
-        names.add(httpx.get(f"{url}/v1/items/item-0").json()["title"])
+        with suppress(OSError, UnexpectedAnswer):  # it met a process at the moment of its death
+            connection = Connection(url)
+            assert connection.ask(request_bytes("GET", "/health/live"))[0] == 200
+            names.add(connection.served_by)
+            connection.close()
     return names
 
 
@@ -108,6 +115,21 @@ def test_a_killed_worker_is_started_anew_and_the_others_go_on(running: Running) 
     until(lambda: running.supervisor.pids.get("w0", killed) != killed)
     until(lambda: "w0" in answering_processes(running.url))
     assert "kindred_ready_workers 2.0" in httpx.get(f"{running.url}/metrics").text
+
+
+def test_a_worker_that_cannot_come_back_does_not_take_the_others_down(
+    running: Running,
+) -> None:
+    root = running.root
+    (root / "broken").touch()
+    killed = running.supervisor.pids["w0"]
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: not alive(killed))
+    begin = time.monotonic()
+    while time.monotonic() - begin < 3:
+        assert answering_processes(running.url) == {"w1"}
+    (root / "broken").unlink()
+    until(lambda: "w0" in answering_processes(running.url), 40)
 
 
 def test_a_killed_builder_is_started_anew(running: Running) -> None:
@@ -158,6 +180,7 @@ import sys
 from pathlib import Path
 import msgspec
 from kindred.api.addresses import reserve
+from kindred.api.bench.client import Connection, UnexpectedAnswer, request_bytes
 from kindred.api.supervisor import Parts, Supervisor
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace

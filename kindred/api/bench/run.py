@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from kindred.api.bench.report import SimilarBench, machine
 from kindred.api.bench.similar import (
     Plan,
-    SimilarBench,
-    machine,
     measure_latency,
     measure_throughput,
     measure_visibility,

@@ -6,12 +6,8 @@ thread here, and the engine's parts alone in between, so that all of them meet t
 
 from __future__ import annotations
 
-import os
-import platform
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -27,8 +23,9 @@ from kindred.api.bench.client import (
     requests_per_second,
 )
 from kindred.api.bench.parts import recorded, timed_alone
+from kindred.api.bench.report import Latency, Spread, Throughput, Visibility
+from kindred.api.bench.running import service
 from kindred.api.service import Service
-from kindred.api.supervisor import Serving, Supervisor
 from kindred.retrieval.queries import Queries, make_queries
 from kindred.schemas.progress import Progress
 from kindred.schemas.query import Answer, Place
@@ -45,71 +42,6 @@ POLL_S = 0.005
 PATIENCE_S = 20.0
 
 
-class Spread(msgspec.Struct, frozen=True):
-    """Milliseconds."""
-
-    p50: float
-    p95: float
-    p99: float
-
-    @classmethod
-    def of(cls, values: Doubles | Sequence[float]) -> Spread:
-        """Percentiles of a sample."""
-        low, high, top = np.percentile(np.asarray(values, np.float64), (50, 95, 99))
-        return cls(round(float(low), 3), round(float(high), 3), round(float(top), 3))
-
-
-class Latency(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker, one client thread."""
-
-    requests: int
-    candidates: float
-    """Mean number that were ranked."""
-    trees: int
-    client: Spread
-    """From the first byte sent to the last received, decoding not counted."""
-    service: Spread
-    """What the answers say they took, all stages."""
-    stages: dict[str, Spread]
-    parts: dict[str, Spread]
-    """The engine's parts alone, in the same run."""
-    ratio: float
-    """Median inside the service, in medians of the parts."""
-    degraded: int
-    """Answers in which a stage fell back."""
-
-
-class Throughput(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests a second, closed loop."""
-
-    connections: int
-    one: list[float]
-    """By round, one worker."""
-    two: list[float]
-    ratio: float
-    """Median of two workers over median of one."""
-
-
-class Visibility(msgspec.Struct, frozen=True, kw_only=True):
-    """From the answer to a PUT (or DELETE) until answers show it, by process that answers."""
-
-    changes: int
-    put: dict[str, Spread]
-    withdrawn: dict[str, Spread]
-    slowest_ms: float
-
-
-class SimilarBench(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole measurement."""
-
-    items: int
-    seed: int
-    machine: dict[str, str]
-    latency: Latency
-    throughput: Throughput | None = None
-    visibility: Visibility | None = None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How much to measure."""
@@ -120,42 +52,6 @@ class Plan:
     """Of one throughput round."""
     changes: int = 20
     """Items put and withdrawn; 0 leaves this part out."""
-
-
-@contextmanager
-def service(
-    workspace: Workspace, settings: KindredSettings, workers: int
-) -> Iterator[tuple[str, Supervisor]]:
-    """A running service on a free port; (url, supervisor)."""
-    api = msgspec.structs.replace(settings.api, host="127.0.0.1", port=0, workers=workers, keys={})
-    supervisor = Supervisor(workspace, msgspec.structs.replace(settings, api=api))
-    ready = threading.Event()
-    known: list[Serving] = []
-    failed: list[BaseException] = []
-
-    def on_ready(serving: Serving) -> None:
-        known.append(serving)
-        ready.set()
-
-    def serve() -> None:
-        try:
-            supervisor.run(on_ready)
-        except BaseException as error:
-            failed.append(error)
-            ready.set()
-
-    thread = threading.Thread(target=serve, name="supervisor")
-    thread.start()
-    try:
-        ready.wait()
-        if failed:
-            raise failed[0]
-        if known[0].problems:
-            raise UnexpectedAnswer("; ".join(known[0].problems))
-        yield known[0].url, supervisor
-    finally:
-        supervisor.stop()
-        thread.join()
 
 
 def draw_questions(engine: Service, count: int, seed: int) -> list[dict[str, Any]]:
@@ -347,13 +243,3 @@ def until_all(
                 waiting.remove(connection)
         time.sleep(POLL_S)
     return took
-
-
-def machine() -> dict[str, str]:
-    """What the figures were measured on."""
-    return {
-        "cores": str(len(os.sched_getaffinity(0))),
-        "processor": platform.processor() or platform.machine(),
-        "python": platform.python_version(),
-        "system": platform.system(),
-    }

@@ -11,7 +11,7 @@ import click
 from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
 
 if TYPE_CHECKING:
-    from kindred.api.bench.similar import SimilarBench, Spread
+    from kindred.api.bench.report import SimilarBench, Spread
 
 
 @click.group()
