@@ -21,10 +21,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def try_lock(folder: Path) -> Iterator[bool]:
-    """Lock a folder without waiting; False where another process holds it or it is gone."""
+def try_lock(path: Path) -> Iterator[bool]:
+    """Lock a file or folder without waiting; False where another process holds it or it is gone."""
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         yield False
         return

@@ -57,8 +57,10 @@ class Lake:
     @contextmanager
     def bulk(self, rows_at_once: int = 1_000_000) -> Iterator[BulkAppend]:
         """Add more events than fit into memory; nothing is in the lake before `commit`."""
-        self.raw.mkdir(parents=True, exist_ok=True)
-        with _staging_folder(self.raw) as folder:
+        with ExitStack() as ours:
+            with _translated(self.raw):
+                self.raw.mkdir(parents=True, exist_ok=True)
+                folder = ours.enter_context(_staging_folder(self.raw))
             yield BulkAppend(self, folder, rows_at_once)
 
     def scan(self, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
@@ -136,9 +138,10 @@ class BulkAppend:
             raise ArtefactError("events for the lake need the columns of EVENT_SCHEMA")
         path = self._folder / f"{len(self._staged):06}.parquet"
         # Small row groups, ordered by time: `commit` reads back days, not files.
-        frame.sort("occurred_at", maintain_order=True).write_parquet(
-            path, compression="lz4", row_group_size=20_000
-        )
+        with _translated(self._lake.raw):
+            frame.sort("occurred_at", maintain_order=True).write_parquet(
+                path, compression="lz4", row_group_size=20_000
+            )
         self._staged.append(path)
         for day, rows in frame.group_by(_day()).len().iter_rows():
             self._days[day] = self._days.get(day, 0) + rows
@@ -146,7 +149,7 @@ class BulkAppend:
     def commit(self, advance: Callable[[int], object] = lambda rows: None) -> Appended:  # noqa: ARG005
         """Merge everything staged into the lake, some days at a time; durable when it returns."""
         new = 0
-        with locked(self._lake.raw / ".lock"):
+        with _translated(self._lake.raw), locked(self._lake.raw / ".lock"):
             for left in self._lake.raw.glob(f"dt=*/{_ASIDE}"):
                 left.unlink()
             for first, last, parts in self._spans():
@@ -198,6 +201,14 @@ def _digest(read: Callable[[int], bytes]) -> str:
     while block := read(1 << 20):
         hasher.update(block)
     return hasher.hexdigest()
+
+
+@contextmanager
+def _translated(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as e:
+        raise ArtefactError(f"the lake {folder} failed: {e}") from e
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from kindred.schemas.progress import Progress, SilentProgress
 from kindred.schemas.settings import ImportSettings
 
 _UPSERTED_AT_ONCE = 5_000
+_DECODED_AT_ONCE = 50_000
 _SECOND = 1_000_000
 _Kept = TypeVar("_Kept")
 
@@ -67,10 +68,10 @@ class _Checked(NamedTuple, Generic[_Kept]):
 class _Intake:
     """Reads sources to their end, writes what is refused, and counts."""
 
-    def __init__(self, rejects: Path, settings: ImportSettings, progress: Progress) -> None:
+    def __init__(self, rejects: Path, rows_at_once: int, progress: Progress) -> None:
         self.read = self.rejected = self.cut = 0
         self.rejects_files: list[str] = []
-        self._rejects, self._settings, self._progress = rejects, settings, progress
+        self._rejects, self._rows_at_once, self._progress = rejects, rows_at_once, progress
 
     def kept(
         self,
@@ -83,7 +84,7 @@ class _Intake:
                 Rejects(self._rejects, source) as refused,
                 self._progress.task(f"reading {source.name}", source.count()) as advance,
             ):
-                for records in source.records(self._settings.chunk_rows):
+                for records in source.records(self._rows_at_once):
                     kept, found, cut = check(source, records)
                     refused.add_broken(records)
                     refused.add_found(records, found)
@@ -124,7 +125,8 @@ def import_items(
 ) -> ImportReport:
     """Put the items of `sources` into the catalogue; of an id told twice the last one counts."""
     began, progress = time.monotonic(), progress or SilentProgress()
-    intake, accepted = _Intake(rejects, settings, progress), 0
+    at_once = min(settings.chunk_rows, _DECODED_AT_ONCE)
+    intake, accepted = _Intake(rejects, at_once, progress), 0
 
     def check(_: RecordSource, records: Records) -> _Checked[list[Item]]:
         return _checked_items(records, truncate=truncate)
@@ -154,7 +156,7 @@ def import_events(
     in the row's list microseconds. Without an id, the source's digest and the row's number are it.
     """
     began, progress = time.monotonic(), progress or SilentProgress()
-    intake = _Intake(rejects, settings, progress)
+    intake = _Intake(rejects, settings.chunk_rows, progress)
 
     def check(source: RecordSource, records: Records) -> _Checked[pl.DataFrame]:
         return _checked_events(_identified(records, source.digest, start), records)

@@ -116,6 +116,18 @@ def test_items_that_are_not_there_are_named(tmp_path: Path, products: Path) -> N
         assert "nobody" in result.stderr
 
 
+def test_items_are_upserted_as_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "new.jsonl"
+    path.write_text('{"item_id": "a"}\n\n{"item_id": "b", "title": "lamp"}\n')
+    assert answer(tmp_path / "w", "items", "upsert", str(path))["accepted"] == 2
+    assert answer(tmp_path / "w", "items", "upsert", str(path))["unchanged"] == 2
+    path.write_text('{"item_id": "c"}\n{"item_id": "d", "size": 5}\n')
+    result = kindred(tmp_path / "w", "items", "upsert", str(path))
+    assert result.exit_code == 2
+    assert "unknown field `size` - at `$[1]`" in result.stderr
+    assert answer(tmp_path / "w", "items", "list")["count"] == 2, "all or none"
+
+
 def test_a_kill_in_the_middle_and_once_more_is_each_record_once(tmp_path: Path) -> None:
     path, n = tmp_path / "events.parquet", 20_000
     numbers = pl.int_range(n, eager=True)

@@ -103,6 +103,12 @@ def test_other_columns_are_refused(tmp_path: Path) -> None:
         Lake(tmp_path).append(pl.DataFrame({"event_id": ["a"]}))
 
 
+def test_a_lake_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_text("in the way")
+    with pytest.raises(ArtefactError, match="lake"):
+        Lake(tmp_path).append(views(range(1)))
+
+
 APPEND = textwrap.dedent("""
     import sys
     from pathlib import Path

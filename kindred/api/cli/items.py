@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from kindred.api.cli.output import json_option, print_json, print_table
-from kindred.schemas.errors import NotBuilt, UnknownItem
+from kindred.schemas.errors import InputError, NotBuilt, UnknownItem
 from kindred.schemas.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def command() -> None:
-    """Show and withdraw items. `kindred import items` upserts them."""
+    """Show, upsert and withdraw items. `kindred import items` takes whole files."""
 
 
 @command.command("list")
@@ -59,6 +59,42 @@ def get_item(context: dict[str, Path], item_id: str, as_json: bool) -> None:  # 
     print_json(item)
 
 
+@command.command("upsert")
+@click.argument("items", type=click.File("rb"), default="-")
+@json_option
+@click.pass_obj
+def upsert_items(context: dict[str, Path], items: BinaryIO, as_json: bool) -> None:
+    """Upsert items told as JSON lines in a file or on standard input.
+
+    All of them, or none where one breaks the contract.
+    """
+    import msgspec
+
+    from kindred.schemas.item import Item
+
+    told = []
+    for number, line in enumerate(items):
+        if not line.strip():
+            continue
+        try:
+            told.append(msgspec.json.decode(line, type=Item))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as e:
+            reason, _, path = str(e).partition(" - at `")
+            raise InputError(reason, f"$[{number}]{path.rstrip('`').removeprefix('$')}") from e
+    with _catalogue(context, create=True) as catalogue:
+        result = catalogue.upsert(told)
+    if as_json:
+        print_json(
+            {
+                "accepted": result.accepted,
+                "unchanged": result.unchanged,
+                "sequence": result.sequence,
+            }
+        )
+    else:
+        click.echo(f"{result.accepted:,} new or changed, {result.unchanged:,} there already")
+
+
 @command.command("withdraw")
 @click.argument("item_ids", nargs=-1, required=True)
 @json_option
@@ -83,11 +119,11 @@ def withdraw_items(context: dict[str, Path], item_ids: tuple[str, ...], as_json:
 
 
 @contextmanager
-def _catalogue(context: dict[str, Path]) -> Iterator[Catalogue]:
+def _catalogue(context: dict[str, Path], *, create: bool = False) -> Iterator[Catalogue]:
     from kindred.indexer.catalogue import Catalogue
 
     path = Workspace(context["workspace"]).catalogue
-    if not path.exists():
+    if not create and not path.exists():
         raise NotBuilt(f"no catalogue at {path}: `kindred import items` makes one")
     catalogue = Catalogue.open(path)
     try:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import glob
+import os
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import mkstemp
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 import polars as pl
 
-from kindred.events.files import sync
+from kindred.events.files import locked, sync, try_lock
 from kindred.indexer.readers.records import Records, RecordSource
 
 
@@ -22,9 +26,14 @@ class Rejects:
     def __init__(self, folder: Path, source: RecordSource) -> None:
         self.path = folder / f"{source.name}-{source.digest}.jsonl"
         self.count = 0
+        self._open = ExitStack()
         folder.mkdir(parents=True, exist_ok=True)
-        self._aside = folder / f".{self.path.name}"
-        self._file = self._aside.open("wb")
+        with locked(folder / ".lock"):
+            _sweep(folder, self.path.name)
+            descriptor, aside = mkstemp(prefix=f".{self.path.name}-", dir=folder)
+            self._aside = Path(aside)
+            self._file = self._open.enter_context(os.fdopen(descriptor, "wb"))
+            self._open.enter_context(try_lock(self._aside))
 
     def __enter__(self) -> Self:
         return self
@@ -35,15 +44,16 @@ class Rejects:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
-        if kind is not None:
-            self._aside.unlink(missing_ok=True)
-        elif self.count:
+        self._file.flush()
+        if kind is None and self.count:
             sync(self._aside)
+            self._aside.chmod(0o644)
             self._aside.replace(self.path)
         else:
             self._aside.unlink(missing_ok=True)
-            self.path.unlink(missing_ok=True)
+            if kind is None:
+                self.path.unlink(missing_ok=True)
+        self._open.close()
 
     def add(self, row: int, path: str, reason: str, data: Any) -> None:
         """Write one line."""
@@ -63,3 +73,11 @@ class Rejects:
         told = zip(rows, found["path"], found["reason"], sources, strict=True)
         for row, path, reason, data in told:
             self.add(row, path, reason, data)
+
+
+def _sweep(folder: Path, name: str) -> None:
+    """Remove what killed imports of this source had begun."""
+    for left in folder.glob(f".{glob.escape(name)}-*"):
+        with try_lock(left) as gone:
+            if gone:
+                left.unlink()

@@ -9,6 +9,7 @@ from typing import Self
 
 import msgspec
 
+from kindred.schemas.errors import CatalogueError
 from kindred.schemas.item import Item
 
 _encode = msgspec.msgpack.encode
@@ -46,11 +47,14 @@ class StagedItems:
 
     def add(self, items: Iterable[Item]) -> None:
         """Stage items; one that is there already is replaced in its place."""
-        self._db.executemany(
-            "INSERT INTO staged (item_id, doc) VALUES (?, ?)"
-            " ON CONFLICT (item_id) DO UPDATE SET doc = excluded.doc",
-            ((item.item_id, _encode(item)) for item in items),
-        )
+        try:
+            self._db.executemany(
+                "INSERT INTO staged (item_id, doc) VALUES (?, ?)"
+                " ON CONFLICT (item_id) DO UPDATE SET doc = excluded.doc",
+                ((item.item_id, _encode(item)) for item in items),
+            )
+        except sqlite3.Error as e:
+            raise CatalogueError(f"items cannot be staged in the temporary folder: {e}") from e
 
     def batches(self, size: int) -> Iterator[list[Item]]:
         """Everything staged, `size` at once."""
