@@ -11,7 +11,8 @@ from kindred.api.cli.output import json_option, print_json, terminal_progress
 
 @click.command()
 @click.option(
-    "--input", "source", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--input", "source", required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Parquet with query_id and seeds or session.",
 )  # fmt: skip
 @click.option(

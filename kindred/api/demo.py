@@ -1,0 +1,215 @@
+"""Everything once, on real data: import → train → index → evaluate; what is fresh is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kindred import __version__
+from kindred.api import learning
+from kindred.api.settings_text import write_settings
+from kindred.api.wiring import build, current_models, evaluate_next_item, index_is_fresh, train
+from kindred.events.lake import Lake
+from kindred.indexer.behaviour import stages as behaviour
+from kindred.indexer.columns import Columns
+from kindred.indexer.importing import import_events, import_items
+from kindred.indexer.models import ModelStore
+from kindred.indexer.readers.complete_journey import (
+    ADS_SIMULATED,
+    JourneyRecords,
+    complete_journey,
+)
+from kindred.indexer.versions import COLUMNS, IndexFolder
+from kindred.rerank import stages as ranking
+from kindred.schemas.progress import Progress
+from kindred.schemas.settings import KindredSettings
+from kindred.schemas.workspace import Workspace
+
+SPLIT = "-28d"
+"""The evaluation trains on all but the last four weeks."""
+KS = (10, 20)
+QUERIES = 10_000
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of the demo's table."""
+
+    step: str
+    produced: str
+    seconds: float
+    fresh: bool = False
+    """Whether an earlier run's result was kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demo:
+    """The steps over one workspace; each leaves a mark of what it was made from."""
+
+    workspace: Workspace
+    settings: KindredSettings
+    products: int | None
+    progress: Progress
+
+    def run(self, on_step: Callable[[Step], None]) -> list[Step]:
+        """Run what is stale, in order, telling each step as it ends."""
+        steps = []
+        made: list[tuple[str, Callable[[], str], Callable[[], str]]] = [
+            ("import items", self._import_items, self._data),
+            ("import events", self._import_events, self._data),
+            ("train", self._train, self._training_inputs),
+            ("index", self._index, self._index_inputs),
+            ("evaluate", self._evaluate, self._training_inputs),
+        ]
+        for name, make, inputs in made:
+            began = time.perf_counter()
+            mark, kept = inputs(), self._marks().get(name)
+            fresh = kept is not None and kept["inputs"] == mark and self._holds(name)
+            produced = kept["produced"] if fresh and kept else make()
+            if not fresh:
+                self._keep(name, inputs(), produced)
+            seconds = round(time.perf_counter() - began, 1)
+            step = Step(step=name, produced=produced, seconds=seconds, fresh=fresh)
+            on_step(step)
+            steps.append(step)
+        return steps
+
+    def _import_items(self) -> str:
+        source = JourneyRecords(complete_journey(self.products), "items")
+        with learning.catalogue_of(self.workspace) as catalogue:
+            import_items(
+                [source], catalogue, self.workspace.rejects, self.settings.imports, self.progress
+            )
+            return f"{catalogue.count:,} items in the catalogue"
+
+    def _import_events(self) -> str:
+        source = JourneyRecords(complete_journey(self.products), "events")
+        lake = Lake(self.workspace.lake)
+        import_events([source], lake, self.workspace.rejects, self.settings.imports, self.progress)
+        return f"{lake.count():,} purchases in the lake"
+
+    def _train(self) -> str:
+        rows = train(self.workspace, self.settings, self.progress)
+        passed = [row.stage for row in rows if row.state in ("fresh", "trained")]
+        ranker = next(row for row in rows if row.stage == "ranker")
+        return f"{len(passed)} of {len(rows)} stages serve; ranker: {ranker.summary}"
+
+    def _index(self) -> str:
+        manifest = build(self.workspace, self.settings, self.progress)
+        spaces = ", ".join(f"{name} {space.dim}-d" for name, space in manifest.spaces.items())
+        return f"{manifest.active:,} items in {spaces}"
+
+    def _evaluate(self) -> str:
+        report = evaluate_next_item(
+            self.workspace, self.settings, self.progress,
+            until=SPLIT, ks=KS, queries=QUERIES, repeats=None,
+        )  # fmt: skip
+        path = learning.evaluation_file(self.workspace)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+        best = report["differences"].get("best simple baseline")
+        if best is None:
+            return "the ranker did not pass its gate: the merge's order serves"
+        ranked = report["methods"]["ranked"]["HR@10"][0]
+        return (
+            f"HR@10 {ranked:.4f} ranked, {best['HR@10'][0]:+.4f} "
+            f"[{best['HR@10'][1]:+.4f}, {best['HR@10'][2]:+.4f}] over {best['method']}"
+        )
+
+    def _holds(self, step: str) -> bool:
+        """Whether what the mark speaks of is still there."""
+        if step == "index":
+            return index_is_fresh(self.workspace, self.settings)
+        if step == "evaluate":
+            return learning.evaluation_file(self.workspace).is_file()
+        if step == "train":
+            return "pairs" in current_models(self.workspace)
+        return self.workspace.catalogue.is_file()
+
+    def _data(self) -> str:
+        return f"complete-journey 0.1.0, {self.products or 'all'} products"
+
+    def _training_inputs(self) -> str:
+        with learning.catalogue_of(self.workspace) as catalogue:
+            inputs = learning.fingerprints(self.workspace, self.settings, catalogue)
+        plain = msgspec.to_builtins(self.settings)
+        read = {
+            n: plain[n] for n in ("seed", "encoders", "signals", "als", "pairs", "recall", "ranker")
+        }
+        codes = [behaviour.CODE, ranking.CODE, __version__]
+        content = msgspec.json.encode([inputs, read, codes], order="sorted")
+        return blake2b(content, digest_size=16).hexdigest()
+
+    def _index_inputs(self) -> str:
+        return f"{self._training_inputs()} {current_models(self.workspace)}"
+
+    @property
+    def _file(self) -> Path:
+        return self.workspace.root / "demo.json"
+
+    def _marks(self) -> dict[str, Any]:
+        if not self._file.is_file():
+            return {}
+        marks: dict[str, Any] = msgspec.json.decode(self._file.read_bytes())
+        return marks
+
+    def _keep(self, step: str, inputs: str, produced: str) -> None:
+        marks = {**self._marks(), step: {"inputs": inputs, "produced": produced}}
+        aside = self._file.with_suffix(".aside")
+        aside.write_bytes(msgspec.json.format(msgspec.json.encode(marks), indent=2))
+        aside.replace(self._file)
+
+
+def prepare(workspace: Workspace) -> None:
+    """A workspace whose answers say that its ad rates are simulated."""
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    if workspace.settings.is_file():
+        return
+    write_settings(workspace.settings)
+    text = workspace.settings.read_text()
+    note = msgspec.json.encode([ADS_SIMULATED]).decode()
+    workspace.settings.write_text(text.replace("#notes = []", f"notes = {note}", 1))
+
+
+def requests(workspace: Workspace, url: str) -> list[tuple[str, str]]:
+    """Four requests on popular items of the demo: (what it asks, a curl line)."""
+    manifest = IndexFolder(workspace.index).manifest()
+    columns = Columns.load(workspace.index / manifest.version / COLUMNS)
+    history = ModelStore(workspace.models).load("history")
+    rows = [row for row in history.arrays["by_popularity"][:200] if columns.active[row]]
+    first, second, third = (columns.item_ids[row] for row in (rows[0], rows[4], rows[9]))
+
+    def post(path: str, body: dict[str, Any]) -> str:
+        text = msgspec.json.encode(body).decode()
+        return f"curl -s {url}{path} -H 'content-type: application/json' -d '{text}'"
+
+    item = {
+        "item_id": "demo-1", "title": "Organic whole milk, half gallon", "price_minor": 399,
+        "currency": "USD", "category": list(category_of(columns, rows[0])),
+    }  # fmt: skip
+    session = [{"item_id": second}, {"item_id": third, "action": "add_to_cart"}]
+    put = msgspec.json.encode({"items": [item]}).decode()
+    return [
+        ("what goes with this item (the view-item widget)",
+         post("/v1/similar", {"item_id": first, "k": 6})),
+        ("what fits this session (the search team)",
+         post("/v1/session/recall", {"actions": session, "n": 5})),
+        ("why is this beside that (merchandisers)",
+         f"curl -s '{url}/v1/items/{first}/neighbors?space=text&k=5&explain=true'"),
+        ("a new listing, found two seconds later (the catalogue)",
+         f"curl -s -X PUT {url}/v1/items -H 'content-type: application/json' -d '{put}'"),
+    ]  # fmt: skip
+
+
+def category_of(columns: Columns, row: int) -> tuple[str, ...]:
+    """The category path of a row."""
+    depth = int(columns.category_depth[row])
+    if not depth:
+        return ()
+    code = int(columns.category[row, depth - 1])
+    return tuple(columns.vocabularies["category"].name(code).split("\x1f"))
