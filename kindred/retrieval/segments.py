@@ -50,7 +50,8 @@ def places_in_runs(keys: NDArray[Any]) -> Rows:
     first = np.ones(n, np.bool_)
     first[1:] = keys[1:] != keys[:-1]
     starts = first.nonzero()[0]
-    return np.arange(n) - starts[np.cumsum(first) - 1]
+    places: Rows = np.arange(n) - starts[np.cumsum(first) - 1]
+    return places
 
 
 def ranks_within(owners: Rows, key: NDArray[Any]) -> tuple[Rows, Rows]:

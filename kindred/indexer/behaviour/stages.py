@@ -37,7 +37,7 @@ Maker = Callable[[Mapping[str, Artefact], Progress], Made]
 CODE = 2
 """Revision of what these stages do."""
 NAMES = ("pairs", "forward", "als", "history")
-QUESTIONS = 2000
+QUESTIONS = 1000
 """At most this many visits are asked about, and one for each hundred events."""
 SCORES = 200_000_000
 """At most this many scores of vectors are computed for a gate: fewer questions to more items."""
