@@ -20,13 +20,19 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--items", default=100_000, show_default=True, type=click.IntRange(1_000))
-@click.option("--requests", default=600, show_default=True, type=click.IntRange(30))
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--items", default=100_000, show_default=True, type=click.IntRange(1_000),
+    help="Items of the marketplace.",
+)  # fmt: skip
+@click.option(
+    "--requests", default=600, show_default=True, type=click.IntRange(30),
+    help="Latency requests, over all rounds.",
+)  # fmt: skip
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Rounds.")
 @click.option("--seconds", default=5.0, show_default=True, help="Length of a throughput round.")
 @click.option("--changes", default=20, show_default=True, help="Items put and withdrawn.")
 @click.option("--only", type=click.Choice(["latency"]), help="Leave out what else there is.")
-@click.option("--seed", default=7, show_default=True)
+@click.option("--seed", default=7, show_default=True, help="Seed of the marketplace.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
 @json_option
 @click.pass_obj

@@ -41,9 +41,9 @@ def _command(ctx: click.Context) -> Iterator[str]:
 
 def _options(ctx: click.Context) -> Iterator[tuple[str, str]]:
     for parameter in ctx.command.params:
-        record = parameter.get_help_record(ctx)
-        if record is not None:
-            yield record[0].replace("|", "\\|"), record[1].replace("|", "\\|")
+        option, meaning = parameter.get_help_record(ctx) or ("", "")
+        if meaning:  # an argument's is in the command's own words
+            yield option.replace("|", "\\|"), meaning.replace("|", "\\|").replace("  [", " [")
 
 
 if __name__ == "__main__":
