@@ -164,21 +164,23 @@ def _read(
     clock: Callable[[], int],
 ) -> None:
     """Columns of every item, vectors of every active one."""
+    total = catalogue.active
+    told: dict[str, Callable[[int], None]] = {}
     with ExitStack() as open_tasks:
-        total = catalogue.active
-        told = {
-            space: open_tasks.enter_context(progress.task(f"encode {space}", total))
-            for space in encoders
-        }
         for chunk in catalogue.scan(CHUNK):
             rows = np.array([change.row for change in chunk], np.int64)
             items = [change.item for change in chunk]
             with parts.timed("columns"):
                 parts.columns.apply(rows, items)
             active = [i for i, item in enumerate(items) if item.status is Status.ACTIVE]
+            chosen = [items[i] for i in active]
             for space, encoder in encoders.items():
+                if space not in told:
+                    if all(encoder.key(item) is None for item in chosen):
+                        continue  # nobody need read of pictures where there are none
+                    task = progress.task(f"encode {space}", total)
+                    told[space] = open_tasks.enter_context(task)
                 with parts.timed(space):
-                    chosen = [items[i] for i in active]
                     made = encode_missing(chosen, encoder, cache, told[space], clock)
                     _add(parts, space, encoder.version, rows[active], made.vectors, made.present)
                 parts.rejects += [
