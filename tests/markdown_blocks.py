@@ -81,7 +81,7 @@ def differences(printed: Any, real: Any, path: str = "$") -> Iterator[str]:
         if _kind(printed) != _kind(real):
             yield f"{path}: printed {_kind(printed)}, real {_kind(real)}"
     elif isinstance(printed, list):
-        if printed and not real:
+        if printed and not real and isinstance(printed[0], dict | list):
             yield f"{path}: printed {len(printed)} elements, real none"
         for at, element in enumerate(printed):
             yield from differences(element, real[0] if real else None, f"{path}[{at}]")
