@@ -60,10 +60,10 @@ class Market:
             independent=towns[town] + rng.normal(0, 0.3, (points, 2)),
         )
 
-    def items(self, start: int, end: int) -> list[Item]:
-        """Rows start to end, each in its independent place."""
+    def items(self, start: int, end: int, places: Doubles) -> list[Item]:
+        """Rows start to end, at the given ones of the two places."""
         part = slice(start, end)
-        columns = (self.leaf[part].tolist(), self.price[part].tolist(), *self.independent[part].T)
+        columns = (self.leaf[part].tolist(), self.price[part].tolist(), *places[part].T)
         return [
             Item(
                 item_id=str(row),

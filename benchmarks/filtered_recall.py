@@ -118,7 +118,7 @@ def build(folder: str, points: int, dim: int, seed: int, settings: StoreSettings
     began = time.monotonic()
     for start in range(0, points, AT_ONCE):
         end = min(start + AT_ONCE, points)
-        rows, items = np.arange(start, end), market.items(start, end)
+        rows, items = np.arange(start, end), market.items(start, end, market.independent)
         vectors = market.vectors[start:end]
         columns.apply(rows, items)
         table.set(rows, vectors)
@@ -133,7 +133,9 @@ def build(folder: str, points: int, dim: int, seed: int, settings: StoreSettings
     store.close()
     table.save(root / "vectors")
     columns.save(root / "independent")
-    columns.lat[:], columns.lon[:] = market.following.T
+    for start in range(0, points, AT_ONCE):
+        end = min(start + AT_ONCE, points)
+        columns.apply(np.arange(start, end), market.items(start, end, market.following))
     columns.save(root / "following")
     seconds = {"write": written - began, "graph": built - written}
     (root / "built.json").write_bytes(msgspec.json.encode(seconds))

@@ -36,7 +36,7 @@ __all__ = [
     "VOCABULARIES", "Columns", "Vocabulary", "category_prefixes", "haversine",
 ]  # fmt: skip
 
-_FORMAT = 1
+_FORMAT = 2
 _IDS = "item_ids.arrow"
 
 
@@ -230,7 +230,7 @@ class Columns:
                 raise ArtefactError(f"columns {folder} are of format {about['format']}")
             columns._arrays = {
                 name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
-                for name in ("category", *SPECS)
+                for name in ("category", "sphere", *SPECS)
             }
             columns.item_ids = pl.read_ipc(folder / _IDS)["item_id"].to_list()
         except (

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kindred.indexer.geo import on_sphere
 from kindred.indexer.vocabulary import Vocabulary
 from kindred.schemas.item import MAX_LEVELS, Campaign, Condition, Format, FormatBits, Item, Status
 
@@ -39,7 +40,9 @@ SPECS: dict[str, tuple[Any, float]] = {
     "lat": (np.float64, np.nan),
     "lon": (np.float64, np.nan),
 }
-"""Column -> (dtype, value of a row that nothing is known of). `category` has levels as well."""
+"""Column -> (dtype, value of a row that nothing is known of).
+
+Beside them stand `category` and `sphere`, which have a dimension more."""
 
 
 def category_prefixes(path: Sequence[str]) -> list[str]:
@@ -48,14 +51,19 @@ def category_prefixes(path: Sequence[str]) -> list[str]:
 
 
 def empty_columns(capacity: int) -> dict[str, NDArray[Any]]:
-    """Columns of `capacity` rows that nothing is known of; `category` is [MAX_LEVELS, capacity].
+    """Columns of `capacity` rows that nothing is known of.
 
-    The path lies level by level in memory, because a filter reads one level of every row.
+    `category` is [MAX_LEVELS, capacity]: the path lies level by level in memory, because a filter
+    reads one level of every row. `sphere` is [3, capacity], see `geo.on_sphere`.
     """
     arrays: dict[str, NDArray[Any]] = {
         name: np.full(capacity, missing, dtype) for name, (dtype, missing) in SPECS.items()
     }
-    return {**arrays, "category": np.full((MAX_LEVELS, capacity), -1, np.int32)}
+    return {
+        **arrays,
+        "category": np.full((MAX_LEVELS, capacity), -1, np.int32),
+        "sphere": np.full((3, capacity), np.nan, np.float32),
+    }
 
 
 def column_values(
@@ -63,7 +71,7 @@ def column_values(
 ) -> dict[str, NDArray[Any]]:
     """Each column's values for n items; new words enter the vocabularies.
 
-    `category` is int32[MAX_LEVELS, n], the others [n].
+    `category` is int32[MAX_LEVELS, n], `sphere` float32[3, n], the others [n].
     """
     n = len(items)
 
@@ -77,6 +85,8 @@ def column_values(
     def condition(item: Item) -> int | None:
         return None if item.condition is None else CONDITION_CODE[item.condition]
 
+    lat = column("lat", lambda i: None if i.location is None else i.location.lat)
+    lon = column("lon", lambda i: None if i.location is None else i.location.lon)
     return {
         "status": column("status", lambda i: STATUS_CODE[i.status]),
         "price": column("price", lambda i: i.price_minor),
@@ -93,8 +103,9 @@ def column_values(
         "ad_rate_bp": column("ad_rate_bp", lambda i: i.ad_rate_bp),
         "created": column("created", lambda i: i.created_at),
         "auction_end": column("auction_end", lambda i: i.auction_end),
-        "lat": column("lat", lambda i: None if i.location is None else i.location.lat),
-        "lon": column("lon", lambda i: None if i.location is None else i.location.lon),
+        "lat": lat,
+        "lon": lon,
+        "sphere": on_sphere(lat, lon),
     }
 
 

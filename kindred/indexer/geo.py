@@ -8,12 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from kindred.schemas.query import Geo, GeoBox, GeoPolygon, GeoRadius
-from kindred.schemas.ranking import Doubles, Mask
+from kindred.schemas.ranking import Doubles, Floats, Mask
 
 EARTH_RADIUS_M = 6_371_008.8
 """Mean radius (IUGG), the one that Qdrant's engine uses."""
 
-_DEGREE_M = EARTH_RADIUS_M * np.pi / 180
+_DOT_ERROR = 1e-6
+"""More than the error of a product of two float32 unit vectors of three, rounded bounds included.
+Up to nine kilometres from the centre, and on a ring of some metres elsewhere, it cannot tell."""
 _SLACK = 1 + 1e-9
 
 
@@ -29,13 +31,29 @@ def haversine(lat: float | Doubles, lon: float | Doubles, lats: Doubles, lons: D
     return np.asarray(2 * EARTH_RADIUS_M * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0))))
 
 
-def inside(geo: Geo, lats: Doubles, lons: Doubles) -> Mask:
-    """bool[n]: which of (lats, lons), in degrees, lie inside `geo`."""
+def on_sphere(lats: Doubles, lons: Doubles) -> Floats:
+    """float32[3, n]: the unit vectors of places, from the middle of the earth; NaN where unknown.
+
+    The angle between two of them is good to a few kilometres, and its cosine to `_DOT_ERROR`.
+    """
+    phi, lam = np.radians(lats), np.radians(lons)
+    around = np.cos(phi)
+    return np.array([around * np.cos(lam), around * np.sin(lam), np.sin(phi)], np.float32)
+
+
+def inside(geo: Geo, lats: Doubles, lons: Doubles, sphere: Floats | None = None) -> Mask:
+    """bool[n]: which of (lats, lons), in degrees, lie inside `geo`.
+
+    `sphere` is `on_sphere(lats, lons)`, with which a circle takes half a millisecond for a million
+    places, instead of up to fifty.
+    """
     if isinstance(geo, GeoBox):
         return _inside_box(geo, lats, lons)
-    if isinstance(geo, GeoRadius):
-        return _inside_radius(geo, lats, lons)
-    return _inside_polygon(geo, lats, lons)
+    if isinstance(geo, GeoPolygon):
+        return _inside_polygon(geo, lats, lons)
+    if sphere is None:
+        return haversine(geo.lat, geo.lon, lats, lons) < geo.radius_m
+    return _inside_radius(geo, lats, lons, sphere)
 
 
 def _inside_box(box: GeoBox, lats: Doubles, lons: Doubles) -> Mask:
@@ -44,28 +62,16 @@ def _inside_box(box: GeoBox, lats: Doubles, lons: Doubles) -> Mask:
     return np.asarray(along & (lats > box.south) & (lats < box.north))
 
 
-def _inside_radius(circle: GeoRadius, lats: Doubles, lons: Doubles) -> Mask:
-    # Comparisons rule most rows out; only what lies in a square around pays for trigonometry.
-    high, wide = circle.radius_m / _DEGREE_M * _SLACK + 1e-9, _longitude_reach(circle)
-    near_enough = (lats >= circle.lat - high) & (lats <= circle.lat + high)
-    if wide < 360:
-        west, east = circle.lon - wide, circle.lon + wide
-        along = (lons >= west) & (lons <= east)
-        if west < -180 or east > 180:
-            along |= (lons >= west + 360) | (lons <= east - 360)
-        near_enough &= along
-    near = np.flatnonzero(near_enough)
-    passed = np.zeros(len(lats), np.bool_)
-    passed[near] = haversine(circle.lat, circle.lon, lats[near], lons[near]) < circle.radius_m
+def _inside_radius(circle: GeoRadius, lats: Doubles, lons: Doubles, sphere: Floats) -> Mask:
+    # One product tells for nearly all; only what lies about on the edge pays for trigonometry.
+    centre = on_sphere(np.array([circle.lat]), np.array([circle.lon]))[:, 0]
+    cosines = centre @ sphere
+    edge = np.cos(min(circle.radius_m / EARTH_RADIUS_M, np.pi))
+    passed = np.asarray(cosines > np.float32(edge + _DOT_ERROR))
+    unsure = np.flatnonzero((cosines > np.float32(edge - _DOT_ERROR)) & ~passed)
+    metres = haversine(circle.lat, circle.lon, lats[unsure], lons[unsure])
+    passed[unsure] = metres < circle.radius_m
     return passed
-
-
-def _longitude_reach(circle: GeoRadius) -> float:
-    """Degrees of longitude that the circle spans to each side; 360 where it holds a pole."""
-    ratio = np.sin(min(circle.radius_m / EARTH_RADIUS_M, np.pi / 2)) / np.cos(
-        np.radians(circle.lat)
-    )
-    return 360.0 if ratio >= 1 else float(np.degrees(np.arcsin(ratio))) * _SLACK + 1e-9
 
 
 def _inside_polygon(polygon: GeoPolygon, lats: Doubles, lons: Doubles) -> Mask:

@@ -19,7 +19,7 @@ from kindred.indexer.geo import inside
 from kindred.indexer.vocabulary import Vocabulary
 from kindred.schemas.item import MAX_LEVELS
 from kindred.schemas.query import Filters, Geo
-from kindred.schemas.ranking import Doubles, Mask
+from kindred.schemas.ranking import Mask
 
 
 def filter_mask(
@@ -27,24 +27,26 @@ def filter_mask(
 ) -> Mask:
     """bool[n]: the rows that pass every condition; see `Columns.mask` for the meaning.
 
-    `columns` are [n] each, `category` [MAX_LEVELS, n].
+    `columns` are [n] each, `category` [MAX_LEVELS, n], `sphere` [3, n].
     """
     passed = _among(columns["status"], [STATUS_CODE[s] for s in filters.statuses])
     for conditions in (_words, _choices, _amounts):
         for kept in conditions(columns, vocabularies, filters):
             passed &= kept
     if filters.geo is not None:
-        _keep_inside(passed, filters.geo, columns["lat"], columns["lon"])
+        _keep_inside(passed, filters.geo, columns)
     return passed
 
 
-def _keep_inside(passed: Mask, geo: Geo, lats: Doubles, lons: Doubles) -> None:
+def _keep_inside(passed: Mask, geo: Geo, columns: Mapping[str, NDArray[Any]]) -> None:
     """The dearest condition, asked only of the rows that are left, when these are few."""
+    lats, lons = columns["lat"], columns["lon"]
     rows = np.flatnonzero(passed)
     if len(rows) > len(passed) // 8:
-        passed &= inside(geo, lats, lons)
+        passed &= inside(geo, lats, lons, columns["sphere"])
     else:
-        passed[rows] = inside(geo, lats[rows], lons[rows])
+        sphere = np.take(columns["sphere"], rows, axis=1)
+        passed[rows] = inside(geo, lats[rows], lons[rows], sphere)
 
 
 def _words(
