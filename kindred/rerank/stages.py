@@ -67,7 +67,7 @@ def corpus_of(
         tables=everything,
         store=store or exact,
         exact=exact,
-        planner=FilterPlanner(columns, settings.plan),
+        planner=FilterPlanner(columns, settings.plan, settings.store.ef),
         pairs=PairTable(**arrays["pairs"]) if "pairs" in arrays else None,
         forward=PairTable(**arrays["forward"]) if "forward" in arrays else None,
         history=history,
