@@ -46,7 +46,12 @@ Some = Meta(min_length=1, max_length=256)
 
 
 class Filters(Record, frozen=True, kw_only=True):
-    """Conditions that all hold. Several values of one condition mean any of them."""
+    """Conditions that all hold. Several values of one condition mean any of them.
+
+    A fact that is unknown passes no condition on it, except the negative ones. Prices are compared
+    in minor units whatever the currency, bounds included. Times are half-open: after <= t < before.
+    A region's edge is outside it. Columns, embedded engine and server agree on all of this.
+    """
 
     categories: Annotated[tuple[tuple[Word, ...], ...], Some] | None = None
     """Category paths or prefixes of them, root first."""
