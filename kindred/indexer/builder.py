@@ -81,6 +81,7 @@ class Builder:
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set. Failures are logged and tried again, ever more slowly."""
+        self._warm()
         failures = 0
         pause = 0.0
         while not stop.wait(pause):
@@ -96,6 +97,16 @@ class Builder:
             self._rebuild.terminate()
         if self._writer is not None:
             self._writer.close()
+
+    def _warm(self) -> None:
+        """Load what the first new item would wait for: a text model takes seconds."""
+        probe = Item(item_id="warm-up", title="warm-up")
+        for space, encoder in self._encoders.items():
+            try:
+                if encoder.key(probe) is not None:
+                    encoder.encode([probe])
+            except KindredError as error:
+                self._log.error("not encoding", space=space, error=str(error))
 
     def step(self) -> bool:
         """One turn: the newest changes first, then a batch of the backlog, then the version.
