@@ -9,7 +9,7 @@ import numpy as np
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.columns import haversine
 from kindred.indexer.store.port import Search
-from kindred.retrieval.recall import answer
+from kindred.retrieval.plan import search_as_planned
 from kindred.retrieval.sources import SPACES, Corpus
 from kindred.schemas.errors import InputError, UnknownItem
 from kindred.schemas.item import Item
@@ -52,7 +52,7 @@ def find_neighbours(
     search = Search(
         space=asked, vectors=vector, k=k + 1, filters=filters, allowed=allowed, plan=plan
     )
-    found = answer(corpus, [search])[0]
+    found = search_as_planned(corpus.store, corpus.exact, [search])[0]
     rows, scores = found.rows[0], found.scores[0]
     keep = (rows >= 0) & (rows != row)
     keep[keep] = allowed.mask[rows[keep]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kindred.indexer.store.port import Found, Plan, Search
+from kindred.indexer.store.port import Plan, Search
 from kindred.retrieval.merge import Finds, merge
 from kindred.retrieval.plan import search_as_planned
 from kindred.retrieval.queries import Queries
@@ -93,7 +93,7 @@ def nearest(
                     plan=plan,
                 )
                 searches.append((space, ask, search))
-    answers = answer(corpus, [search for _, _, search in searches])
+    answers = search_as_planned(corpus.store, corpus.exact, [s for _, _, s in searches])
     parts: dict[str, list[Entries]] = {}
     for (space, ask, _), hits in zip(searches, answers, strict=True):
         there = hits.rows >= 0
@@ -101,11 +101,6 @@ def nearest(
         parts.setdefault(space, []).append(Entries(owners, hits.rows[there], hits.scores[there]))
     plans = {space: search.plan for space, _, search in searches}
     return {space: joined(entries) for space, entries in parts.items()}, plans
-
-
-def answer(corpus: Corpus, searches: list[Search]) -> list[Found]:
-    """Scans by the exact store, the rest by the engine, each in one batch."""
-    return search_as_planned(corpus.store, corpus.exact, searches)
 
 
 def joined(parts: list[Entries]) -> Entries:
