@@ -31,6 +31,7 @@ from kindred.rerank.artefact import from_artefact
 from kindred.rerank.examples import cut_sessions
 from kindred.rerank.funnel import Funnel
 from kindred.rerank.stages import (
+    PAST,
     REPEATS_FROM,
     corpus_of,
     ranker_stages,
@@ -112,6 +113,21 @@ def all_stages(material: Material, until: int, settings: KindredSettings) -> lis
     return [*serving, *ranking]
 
 
+def past_stages(material: Material, moment: int, settings: KindredSettings) -> list[Stage]:
+    """What an evaluation at `moment` answers with; none of it ever serves.
+
+    The behaviour stages are those that a ranker with its window from `moment` on learns over, so
+    that training and evaluation share them.
+    """
+    log, size = material.log, material.columns.size
+    answering = behaviour_stages(log, size, moment, settings, material.inputs, suffix=PAST)
+    ranking = ranker_stages(
+        log, material.columns, material.tables, moment, settings, material.inputs,
+        name="ranker_past", suffix="_before",
+    )  # fmt: skip
+    return [*answering, *ranking]
+
+
 def train(
     workspace: Workspace,
     settings: KindredSettings,
@@ -119,16 +135,15 @@ def train(
     *,
     until: str | None = None,
     only: Sequence[str] = (),
-    store: ModelStore | None = None,
 ) -> list[StageRow]:
-    """Train what is stale into the workspace's models (or into `store`)."""
+    """Train what is stale into the workspace's models."""
     material = read_material(workspace, settings, progress)
     if not len(material.log):
         return []
     moment = end_of(material.log) if until is None else parse_moment(until, material.log.ts)
     return run_stages(
         all_stages(material, moment, settings),
-        store or ModelStore(workspace.models),
+        ModelStore(workspace.models),
         seed=settings.seed,
         progress=progress,
         clock=micros_now,
@@ -154,11 +169,13 @@ def evaluate_next_item(
     """Train on what came before `until`, ask about what came after; the report as plain data."""
     material = read_material(workspace, settings, progress)
     moment = parse_moment(until, material.log.ts)
-    store = ModelStore(workspace.root / "evaluations" / "models")
-    stages = all_stages(material, moment, settings)
+    store = ModelStore(workspace.models)
+    stages = past_stages(material, moment, settings)
     rows = run_stages(stages, store, seed=settings.seed, progress=progress, clock=micros_now)
     artefacts = {row.stage: store.load(row.stage, row.version) for row in rows}
-    funnel = offline_funnel(material.columns, material.tables, artefacts, settings)
+    ranker = artefacts["ranker_past"]
+    corpus = corpus_of(material.columns, material.tables, artefacts, settings, suffix=PAST)
+    funnel = funnel_of(corpus, ranker, settings)
     counted = material.log.counted(settings.signals)
     past, future = counted.before(moment), counted.between(moment, end_of(counted))
     if repeats is None:
@@ -183,8 +200,8 @@ def evaluate_next_item(
         "sessions_after": len(examples),
         "training_events": len(past),
         "inputs": material.inputs,
-        "ranker": artefacts["ranker"].card.metrics,
-        "ranker_serves": artefacts["ranker"].card.gate.passed,
+        "ranker": ranker.card.metrics,
+        "ranker_serves": ranker.card.gate.passed,
         **msgspec.to_builtins(report),
     }
 

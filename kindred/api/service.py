@@ -18,10 +18,11 @@ from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.live import Live
 from kindred.rerank.funnel import Funnel, Ranked, run
 from kindred.retrieval.queries import Anchor, Queries, make_queries
+from kindred.retrieval.sources import SOURCES
 from kindred.schemas.clock import micros_now
-from kindred.schemas.errors import KindredError, NotBuilt, UnknownItem
+from kindred.schemas.errors import InputError, KindredError, NotBuilt, UnknownItem
 from kindred.schemas.event import ACTION_CODE
-from kindred.schemas.item import Item, Status
+from kindred.schemas.item import Item
 from kindred.schemas.query import (
     Answer,
     BatchResult,
@@ -82,11 +83,16 @@ class Service:
         if not request.blend:
             plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=0)
             funnel = replace(funnel, blend=plain)
-        ranked = run(funnel, queries, k=request.k, deadline_ms=self._settings.api.deadline_ms)
-        return self._answer(bundle, ranked, request.k, decision_id, request.explain)
+        with bundle.live.reading():
+            ranked = run(funnel, queries, k=request.k, deadline_ms=self._settings.api.deadline_ms)
+            return self._answer(bundle, ranked, request.k, decision_id, request.explain)
 
     def session_recall(self, request: SessionRecallRequest, *, decision_id: str) -> Answer:
         """See Engine.session_recall."""
+        unknown = set(request.sources or ()) - set(SOURCES)
+        if unknown:
+            known = ", ".join(SOURCES)
+            raise InputError(f"no source {min(unknown)!r}; there are {known}", "$.sources")
         bundle = self.bundle
         actions = in_order(request.actions)
         queries = self._queries(
@@ -97,14 +103,15 @@ class Service:
             place=request.place,
         )
         wide = msgspec.structs.replace(bundle.funnel.recall, candidates=request.n)
-        ranked = run(
-            replace(bundle.funnel, recall=wide),
-            queries,
-            k=request.n,
-            until="recall",
-            sources=request.sources,
-        )
-        answer = self._answer(bundle, ranked, request.n, decision_id, request.explain)
+        with bundle.live.reading():
+            ranked = run(
+                replace(bundle.funnel, recall=wide),
+                queries,
+                k=request.n,
+                until="recall",
+                sources=request.sources,
+            )
+            answer = self._answer(bundle, ranked, request.n, decision_id, request.explain)
         if not len(queries.seeds):
             known = "none of the session's items is in the index"
             answer.degraded.append(f"session: {known if actions else 'no actions are known'}")
@@ -114,9 +121,11 @@ class Service:
         self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool
     ) -> Neighbours:
         """See Engine.neighbors."""
-        return find_neighbours(
-            self.bundle.funnel.corpus, self._catalogue, item_id, space, k, filters, explain
-        )
+        bundle = self.bundle
+        with bundle.live.reading():
+            return find_neighbours(
+                bundle.funnel.corpus, self._catalogue, item_id, space, k, filters, explain
+            )
 
     def put_items(self, items: Sequence[Item]) -> BatchResult:
         """See Engine.put_items."""
@@ -275,8 +284,3 @@ def in_order(actions: Sequence[SessionAction]) -> tuple[SessionAction, ...]:
     if any(a.ts is None for a in actions):
         return tuple(actions)
     return tuple(sorted(actions, key=lambda a: a.ts or 0))
-
-
-def shown(item: Item | None) -> bool:
-    """Whether an item may be in an answer."""
-    return item is not None and item.status is Status.ACTIVE

@@ -107,13 +107,15 @@ def ranker_stages(
     settings: KindredSettings,
     inputs: Mapping[str, str],
     *,
+    name: str = "ranker",
+    suffix: str = PAST,
     threads: int = 0,
 ) -> list[Stage]:
-    """The behaviour stages before the window, and the ranker trained in it."""
+    """The behaviour stages before the window, under `suffix`, and the ranker trained in it."""
     start = window_start(log, until, settings)
     counted = log.counted(settings.signals)
     past = behaviour_stages(
-        log, columns.size, start, settings, inputs, suffix=PAST, threads=threads
+        log, columns.size, start, settings, inputs, suffix=suffix, threads=threads
     )
 
     def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
@@ -126,7 +128,7 @@ def ranker_stages(
             reason = f"{len(examples)} sessions of two items or more; it takes {FEW}"
             return Made(passed=False, reason=reason, summary=reason)
         cut = int(len(examples) * (1 - settings.ranker.development_share))
-        corpus = corpus_of(columns, tables, artefacts, settings, suffix=PAST)
+        corpus = corpus_of(columns, tables, artefacts, settings, suffix=suffix)
         funnel = Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
         with (
             progress.task("recall for the ranker", len(examples)) as on_queries,
@@ -156,7 +158,7 @@ def ranker_stages(
 
     parts = (settings.ranker, settings.recall, settings.signals)
     ranker = Stage(
-        name="ranker",
+        name=name,
         code=CODE,
         make=make,
         settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
