@@ -78,7 +78,8 @@ class FilterPlanner:
         reading = dim * min(rows, size // 4)
         if questions >= s.batch and dim * rows <= s.batch_values:
             return scan
-        oversampling = 1.0 if share == 1.0 else s.oversampling / max(share, 1e-9)
+        # Where all pass, too: a server's points may be a moment behind the columns.
+        oversampling = s.oversampling / max(share, 1e-9)
         beam = max(self._ef, k * oversampling)
         if reading <= (s.scan_values if share < s.graph_share else _BEAM_ROWS * beam * dim):
             return scan
