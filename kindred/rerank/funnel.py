@@ -81,7 +81,7 @@ def run(
     paid = np.zeros(len(candidates), np.bool_)
     late = deadline_ms is not None and (at - begin) * 1000 > deadline_ms
     if until != "recall" and (late or funnel.ranker is None):
-        why = "past the deadline" if late else "no ranker is trained"
+        why = "past the deadline" if late else "no ranker serves"
         degraded.append(f"rank: merge order ({why})")
     elif until != "recall" and funnel.ranker is not None and len(candidates):
         features = assemble(Context(queries, candidates, funnel.corpus))

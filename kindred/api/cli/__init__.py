@@ -6,6 +6,7 @@ polars and the web framework with them.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -103,4 +104,6 @@ def _report(error: KindredError | click.ClickException, as_json: bool) -> None:
 @click.pass_context
 def main(ctx: click.Context, workspace: Path) -> None:
     """Kindred finds kindred items: retrieval and ranking for marketplaces."""
+    # Before any OpenMP library is loaded: two of them spinning for the same cores cost minutes.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     ctx.ensure_object(dict)["workspace"] = workspace
