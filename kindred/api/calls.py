@@ -123,18 +123,26 @@ class Calls:
 
     async def similar(self, request: SimilarRequest) -> Answer:
         """See Engine.similar."""
-        decision = time_ordered_id(self._clock())
-        answer = await self.reads.run(lambda: self._engine.similar(request, decision_id=decision))
-        self._metrics.answered("similar", answer)
-        return answer
+        return await self._answer("similar", self._engine.similar, request)
 
     async def session_recall(self, request: SessionRecallRequest) -> Answer:
         """See Engine.session_recall."""
+        return await self._answer("session_recall", self._engine.session_recall, request)
+
+    async def _answer(self, use: str, ask: Callable[..., Answer], request: object) -> Answer:
+        """The engine's answer, with `wait` (for a thread) and the whole time as `total` in `ms`."""
         decision = time_ordered_id(self._clock())
-        answer = await self.reads.run(
-            lambda: self._engine.session_recall(request, decision_id=decision)
-        )
-        self._metrics.answered("session_recall", answer)
+        asked = time.perf_counter()
+
+        def timed() -> Answer:
+            begun = time.perf_counter()
+            answer = ask(request, decision_id=decision)
+            answer.ms["wait"] = round((begun - asked) * 1e3, 4)
+            answer.ms["total"] = round((time.perf_counter() - asked) * 1e3, 4)
+            return answer
+
+        answer = await self.reads.run(timed)
+        self._metrics.answered(use, answer)
         return answer
 
     async def neighbors(

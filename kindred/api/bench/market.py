@@ -192,9 +192,10 @@ def _unit(vectors: Floats) -> Floats:
 
 
 def bench_settings() -> Mapping[str, Any]:
-    """Settings of the measured workspace: the defaults, without images, every tree kept."""
+    """Settings of the measured workspace: no images, and quotas that fill the 300 candidates."""
+    quotas = {"text": 120, "attributes": 80, "popular": 100}
     return {
         "encoders": {"spaces": ["text", "attributes"]},
-        "ranker": {"early_stopping": 10_000},
+        "recall": {"sources": {name: {"quota": quota} for name, quota in quotas.items()}},
         "notes": ["A synthetic marketplace."],
     }

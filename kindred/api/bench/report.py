@@ -36,7 +36,7 @@ class Latency(msgspec.Struct, frozen=True, kw_only=True):
     client: Spread
     """From the first byte sent to the last received, decoding not counted."""
     service: Spread
-    """What the answers say they took, all stages."""
+    """From the decoded request to the answer, as the answers tell it."""
     stages: dict[str, Spread]
     parts: dict[str, Spread]
     """The engine's parts alone, in the same run."""
