@@ -70,7 +70,8 @@ def test_seeds_come_before_what_follows_and_nothing_is_invented(events, seed, re
     for q in range(len(examples)):
         one = examples.take(np.array([q]))
         who = int(one.subject[0])
-        assert len(one.seeds) and len(one.followed)
+        assert len(one.seeds)
+        assert len(one.followed)
         assert all((who, int(r)) in happened for r in [*one.seeds, *one.followed])
         if not repeats:
             assert not set(one.seeds.tolist()) & set(one.followed.tolist())

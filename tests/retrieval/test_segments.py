@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ lengths = st.lists(st.integers(0, 5), max_size=12)
 def test_sums_and_last_entries_agree_with_a_loop_also_for_empty_segments(sizes):
     offsets = offsets_of(np.array(sizes, np.int64))
     values = np.arange(offsets[-1], dtype=np.int64) * 3 + 1
-    parts = [values[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    parts = [values[a:b] for a, b in itertools.pairwise(offsets)]
     assert segment_sum(values, offsets).tolist() == [p.sum() for p in parts]
     assert last_of(values, offsets, -1).tolist() == [p[-1] if len(p) else -1 for p in parts]
     assert owners_of(offsets).tolist() == [i for i, p in enumerate(parts) for _ in p]

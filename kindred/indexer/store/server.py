@@ -82,9 +82,7 @@ class ServerStore:
                     ef_construct=settings.ef_construct,
                     full_scan_threshold=settings.graph_from_kb,
                 ),
-                optimizers_config=m.OptimizersConfigDiff(
-                    indexing_threshold=settings.graph_from_kb
-                ),
+                optimizers_config=m.OptimizersConfigDiff(indexing_threshold=settings.graph_from_kb),
                 timeout=patience,
             )
             for key, index in INDEXES.items():
