@@ -262,7 +262,7 @@ class RankerSettings(Settings, frozen=True, kw_only=True):
     """Shrinkage."""
     min_data_in_leaf: Positive = 100
     """Fewest rows in a leaf."""
-    truncation: Positive = 15
+    truncation: Positive = 30
     """lambdarank_truncation_level: about k + 3 and more."""
     early_stopping: Positive = 30
     """Rounds without improvement on the development part before training ends."""
@@ -270,7 +270,7 @@ class RankerSettings(Settings, frozen=True, kw_only=True):
     """Newest part of the log that gives training queries; what they are scored by is older."""
     window_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     """The window never takes more than this share of the events."""
-    queries: Positive = 8000
+    queries: Positive = 10_000
     """At most this many training queries."""
     negatives: Positive = 120
     """Candidates without a label kept for each query, drawn at random past the first 30."""
