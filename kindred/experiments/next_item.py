@@ -10,18 +10,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from kindred.experiments.baselines import Baseline
 from kindred.rerank.examples import Examples
-from kindred.rerank.funnel import Funnel, run
+from kindred.rerank.funnel import Funnel, order, run
 from kindred.rerank.metrics import paired_interval
 from kindred.rerank.training import CHUNK, as_queries
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.segments import places_in_runs
 from kindred.retrieval.sources import SOURCES, Entries
 from kindred.schemas.ranking import Candidates, Doubles, Floats, Rows
+from kindred.schemas.settings import RecallSettings
 
 MISSED = 10**6
 """Rank of a target that is not in the list."""
@@ -144,12 +146,15 @@ def answers(
             yield name, RankedEntries(owners[at], everything.rows[at], rank[at])
     yield MERGED, ordered_entries(everything)
     if funnel.ranker is not None:
-        yield RANKED, ordered_entries(run(funnel, queries, k=depth, until="rank").candidates)
+        served = everything.head(funnel.recall.candidates)
+        yield (
+            RANKED,
+            ordered_entries(order(funnel, queries, served, k=depth, until="rank").candidates),
+        )
 
 
-def _unlimited(funnel: Funnel) -> Any:
-    import msgspec
-
+def _unlimited(funnel: Funnel) -> RecallSettings:
+    """Every candidate of every source, so that each can be judged alone."""
     return msgspec.structs.replace(funnel.recall, candidates=100_000)
 
 

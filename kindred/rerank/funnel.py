@@ -68,18 +68,41 @@ def run(
     caps look at.
     """
     begin = clock()
+    recalled = recall(queries, funnel.corpus, funnel.recall, sources)
+    at = clock()
+    ms = {"recall": round((at - begin) * 1000, 4)}
+    late = deadline_ms is not None and (at - begin) * 1000 > deadline_ms
+    ranked = order(funnel, queries, recalled.candidates, k=k, until=until, late=late, clock=clock)
+    return Ranked(
+        candidates=ranked.candidates,
+        sponsored=ranked.sponsored,
+        plans=recalled.plans,
+        ms={**ms, **ranked.ms},
+        degraded=(*recalled.degraded, *ranked.degraded),
+    )
+
+
+def order(
+    funnel: Funnel,
+    queries: Queries,
+    candidates: Candidates,
+    *,
+    k: int,
+    until: Stage,
+    late: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Ranked:
+    """The funnel behind recall: candidates in the merge's order, ranked and blended."""
     ms: dict[str, float] = {}
+    degraded: list[str] = []
+    at = clock()
 
     def lap(stage: str, since: float) -> float:
         now = clock()
         ms[stage] = round((now - since) * 1000, 4)
         return now
 
-    recalled = recall(queries, funnel.corpus, funnel.recall, sources)
-    at = lap("recall", begin)
-    candidates, degraded = recalled.candidates, list(recalled.degraded)
     paid = np.zeros(len(candidates), np.bool_)
-    late = deadline_ms is not None and (at - begin) * 1000 > deadline_ms
     if until != "recall" and (late or funnel.ranker is None):
         why = "past the deadline" if late else "no ranker serves"
         degraded.append(f"rank: merge order ({why})")
@@ -102,7 +125,7 @@ def run(
     return Ranked(
         candidates=candidates,
         sponsored=paid,
-        plans=recalled.plans,
+        plans={},
         ms=ms,
         degraded=tuple(degraded),
     )

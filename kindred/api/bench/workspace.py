@@ -22,7 +22,7 @@ from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
 TEXT_DIM = 384
-RECIPE = 1
+RECIPE = 2
 """Change it when `market` changes: workspaces of another recipe are made anew."""
 
 

@@ -131,7 +131,6 @@ class CompleteJourney:
         return joined.select(
             item_id=pl.col("product_id").cast(pl.String),
             title=_titles(products),
-            description=_descriptions(products),
             seller_id=pl.format("manufacturer-{}", "manufacturer_id"),
             brand=pl.format("manufacturer-{}", "manufacturer_id"),
             category=_category(),
@@ -181,19 +180,6 @@ def _titles(products: pl.DataFrame) -> pl.Series:
     named = told.with_columns(title=pl.Series(titles, dtype=pl.String))
     return products.join(named, on=columns, how="left", nulls_equal=True, maintain_order="left")[
         "title"
-    ]
-
-
-def _descriptions(products: pl.DataFrame) -> pl.Series:
-    columns = ("product_category", "department", "brand")
-    told = products.select(columns).unique()
-    texts = [
-        f"{readable(category or department)} from {readable(department)}, {brand.lower()} brand"
-        for category, department, brand in told.iter_rows()
-    ]
-    named = told.with_columns(text=pl.Series(texts, dtype=pl.String))
-    return products.join(named, on=columns, how="left", nulls_equal=True, maintain_order="left")[
-        "text"
     ]
 
 
