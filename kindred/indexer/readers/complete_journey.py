@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from kindred.indexer.readers.grocery_words import readable, title_of
+from kindred.indexer.readers.grocery_words import title_of
 from kindred.indexer.readers.records import Records, plain_records
 from kindred.schemas.errors import InputError
 
