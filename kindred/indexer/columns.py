@@ -229,7 +229,7 @@ class Columns:
             if about["format"] != _FORMAT:
                 raise ArtefactError(f"columns {folder} are of format {about['format']}")
             columns._arrays = {
-                name: np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+                name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
                 for name in ("category", "sphere", *SPECS)
             }
             columns.item_ids = pl.read_ipc(folder / _IDS)["item_id"].to_list()
