@@ -188,9 +188,10 @@ def requests(workspace: Workspace, url: str) -> list[tuple[str, str]]:
         text = msgspec.json.encode(body).decode()
         return f"curl -s {url}{path} -H 'content-type: application/json' -d '{text}'"
 
+    category = category_of(columns, rows[0])
     item = {
-        "item_id": "demo-1", "title": "Organic whole milk, half gallon", "price_minor": 399,
-        "currency": "USD", "category": list(category_of(columns, rows[0])),
+        "item_id": "demo-1", "title": f"{category[-1].capitalize()}, organic, 2 pounds",
+        "price_minor": 399, "currency": "USD", "category": list(category),
     }  # fmt: skip
     session = [{"item_id": second}, {"item_id": third, "action": "add_to_cart"}]
     put = msgspec.json.encode({"items": [item]}).decode()
