@@ -135,8 +135,10 @@ class Demo:
         return f"complete-journey 0.1.0, {self.products or 'all'} products"
 
     def _training_inputs(self) -> str:
+        """Not the catalogue's sequence: a listing put by hand is no reason to train again."""
         with learning.catalogue_of(self.workspace) as catalogue:
             inputs = learning.fingerprints(self.workspace, self.settings, catalogue)
+        inputs["catalogue"] = self._data()
         plain = msgspec.to_builtins(self.settings)
         read = {
             n: plain[n] for n in ("seed", "encoders", "signals", "als", "pairs", "recall", "ranker")

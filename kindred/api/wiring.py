@@ -66,20 +66,21 @@ def build(workspace: Workspace, settings: KindredSettings, progress: Progress) -
 
 
 def index_is_fresh(workspace: Workspace, settings: KindredSettings) -> bool:
-    """Whether the index in use holds the catalogue as it is and the models in use."""
+    """Whether the index in use was made with the models and encoders in use.
+
+    The catalogue may have changed since: whoever serves the index applies that.
+    """
     try:
         manifest = IndexFolder(workspace.index).manifest()
     except (NotBuilt, ArtefactError):
         return False
-    with learning.catalogue_of(workspace) as catalogue:
-        sequence = catalogue.sequence
     encoders = make_encoders(settings.encoders)
     same = all(
         manifest.spaces[space].version == encoder.version
         for space, encoder in encoders.items()
         if space in manifest.spaces
     )
-    return same and manifest.sequence == sequence and manifest.models == current_models(workspace)
+    return same and manifest.models == current_models(workspace)
 
 
 def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> Service:
