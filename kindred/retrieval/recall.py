@@ -130,6 +130,16 @@ def screened(finds: Finds, queries: Queries, masks: list[Mask], size: int) -> Fi
             mine = which == f
             keep[mine] = mask[finds.rows[mine]]
     if len(queries.seeds):
-        own = np.isin(finds.queries * size + finds.rows, queries.owners * size + queries.seeds)
+        own = among(finds.queries * size + finds.rows, queries.owners * size + queries.seeds)
         keep &= ~own | (finds.sources == REVISIT)
     return finds.take(keep)
+
+
+def among(keys: Rows, few: Rows) -> Mask:
+    """bool[n]: which keys are one of `few`. For a handful, comparing beats sorting by far."""
+    if len(few) > 8:
+        return np.isin(keys, few)
+    found: Mask = keys == few[0]
+    for key in few[1:]:
+        found |= keys == key
+    return found

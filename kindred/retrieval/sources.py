@@ -146,9 +146,8 @@ def fresh(queries: Queries, corpus: Corpus, quota: int, settings: RecallSettings
     newest = int(queries.now.max()) if len(queries) else 0
     oldest = int(queries.now.min()) - window if len(queries) else 0
     created = columns.created[: columns.size]
-    rows = np.flatnonzero(
-        (created >= oldest) & (created <= newest) & columns.active[: columns.size]
-    )
+    rows = np.flatnonzero(created >= oldest)
+    rows = rows[(created[rows] <= newest) & columns.active[rows]]
     if not len(rows):
         return Entries.none()
     if len(rows) > FRESH_POOL:
@@ -167,6 +166,8 @@ def fresh(queries: Queries, corpus: Corpus, quota: int, settings: RecallSettings
 def revisit(queries: Queries, corpus: Corpus, quota: int, settings: RecallSettings) -> Entries:  # noqa: ARG001
     """The session's own items, newest first, where they may come back."""
     may = ~queries.exclude_seeds[queries.owners]
+    if not may.any():
+        return Entries.none()
     owners, rows = queries.owners[may], queries.seeds[may]
     key, inverse = np.unique(owners * corpus.columns.size + rows, return_inverse=True)
     sums = np.bincount(inverse, queries.weights[may], len(key)).astype(np.float32)

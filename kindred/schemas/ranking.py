@@ -73,9 +73,12 @@ class Candidates:
         """
         if index.dtype == np.bool_:
             index = np.flatnonzero(index)
-        counts = np.bincount(self.queries[index], minlength=self.query_count)
-        offsets = np.zeros(self.query_count + 1, np.int64)
-        np.cumsum(counts, out=offsets[1:])
+        if self.query_count == 1:
+            offsets = np.array([0, len(index)])
+        else:
+            counts = np.bincount(self.queries[index], minlength=self.query_count)
+            offsets = np.zeros(self.query_count + 1, np.int64)
+            np.cumsum(counts, out=offsets[1:])
         picked: dict[str, Any] = {
             name: None if (column := getattr(self, name)) is None else column[index]
             for name in _COLUMNS

@@ -88,7 +88,7 @@ class VectorTable:
         matrix, present = self._columns
         within = (rows >= 0) & (rows < len(present))
         if within.all():
-            return matrix[rows], present[rows]
+            return matrix.take(rows, axis=0), present.take(rows)
         at = np.where(within, rows, 0)
         has = within & (present[at] if len(present) else within)
         vectors = np.zeros((len(rows), self.dim), np.float32)

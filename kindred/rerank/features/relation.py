@@ -30,6 +30,10 @@ def seed_share(context: Context, codes_of: Callable[[Rows], NDArray[np.int32]]) 
     if not len(queries.seeds):
         return np.full(len(codes), np.nan, np.float32)
     seeds = codes_of(queries.seeds).astype(np.int64)
+    if len(seeds) == len(queries):
+        alone = seeds[context.owners] if (queries.lengths == 1).all() else None
+        if alone is not None:
+            return np.where(codes >= 0, codes == alone, np.nan).astype(np.float32)
     span = max(int(codes.max(initial=0)), int(seeds.max(initial=0))) + 2
     keys, inverse = np.unique(queries.owners * span + seeds + 1, return_inverse=True)
     weights = np.bincount(inverse, queries.weights)

@@ -11,7 +11,10 @@ from kindred.schemas.ranking import Floats, Mask, Rows
 
 def cosine(candidates: Floats, has: Mask, queries: Floats, asks: Mask, owners: Rows) -> Floats:
     """float32[n]: dot products of unit vectors, NaN where either is missing."""
-    dots = np.einsum("nd,nd->n", candidates, queries[owners])
+    if len(queries) == 1:
+        dots = candidates @ queries[0]
+    else:
+        dots = np.einsum("nd,nd->n", candidates, queries[owners])
     return np.where(has & asks[owners], dots, np.nan).astype(np.float32)
 
 
@@ -25,8 +28,12 @@ def fill(context: Context, out: Floats) -> None:
         vectors, has = table.gather(context.rows)
         mean, asks_mean = context.queries.vectors(space, table)
         last, asks_last = context.queries.last_vectors(space, table)
-        out[:, 2 * s] = cosine(vectors, has, mean, asks_mean, context.owners)
-        out[:, 2 * s + 1] = cosine(vectors, has, last, asks_last, context.owners)
+        to_mean, to_last = out[:, 2 * s], out[:, 2 * s + 1]
+        to_mean[:] = cosine(vectors, has, mean, asks_mean, context.owners)
+        if len(mean) == 1 and np.array_equal(mean, last):
+            to_last[:] = to_mean  # a single seed, as a widget asks
+        else:
+            to_last[:] = cosine(vectors, has, last, asks_last, context.owners)
 
 
 GROUP = FeatureGroup(
