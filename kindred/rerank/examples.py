@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,23 @@ class Examples:
         asked = candidates.queries * size + candidates.rows
         at = np.minimum(np.searchsorted(key, asked), len(key) - 1)
         return np.where(key[at] == asked, grades[at], 0).astype(np.int8)
+
+
+def joined(parts: Sequence[Examples]) -> Examples:
+    """All queries of all parts, oldest first."""
+    offsets = offsets_of(np.concatenate([np.diff(p.offsets) for p in parts]))
+    followed_offsets = offsets_of(np.concatenate([np.diff(p.followed_offsets) for p in parts]))
+    whole = Examples(
+        offsets=offsets,
+        followed_offsets=followed_offsets,
+        seeds=np.concatenate([p.seeds for p in parts]),
+        actions=np.concatenate([p.actions for p in parts]),
+        followed=np.concatenate([p.followed for p in parts]),
+        grades=np.concatenate([p.grades for p in parts]),
+        now=np.concatenate([p.now for p in parts]),
+        subject=np.concatenate([p.subject for p in parts]),
+    )
+    return whole.take(np.argsort(whole.now, kind="stable"))
 
 
 def _ragged(offsets: Rows, index: Rows) -> tuple[Rows, Rows]:

@@ -19,7 +19,7 @@ from kindred.indexer.store.exact import ExactStore
 from kindred.indexer.store.port import VectorSearch
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import to_artefact
-from kindred.rerank.examples import Examples, cut_sessions
+from kindred.rerank.examples import Examples, cut_sessions, joined
 from kindred.rerank.features import SPECIFICATION
 from kindred.rerank.funnel import Funnel
 from kindred.rerank.training import train_ranker
@@ -29,12 +29,14 @@ from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 
-CODE = 1
+CODE = 2
 """Revision of what the ranker's stage does."""
 PAST = "_past"
 """Suffix of the stages that the ranker learns over: made of what came before its window."""
 SINGLE_SEED = 0.3
 """Share of training queries with the newest seed alone, as a widget asks."""
+MOST_CUTS = 4
+"""Times that one session is cut, at most."""
 FEW = 200
 """With fewer training queries than this no ranker is worth its gate."""
 REPEATS_FROM = 0.01
@@ -121,22 +123,19 @@ def ranker_stages(
     def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
         window = counted.between(start, until)
         repeats = repeat_share(window) >= REPEATS_FROM
-        rng = np.random.default_rng(settings.seed)
-        examples = cut_sessions(window, rng=rng, single_seed_share=SINGLE_SEED, repeats=repeats)
-        examples = sample(examples, settings.ranker.queries, rng)
-        if len(examples) < FEW:
-            reason = f"{len(examples)} sessions of two items or more; it takes {FEW}"
+        learning, development = split(window, repeats, settings)
+        if len(learning) + len(development) < FEW:
+            reason = f"{len(learning) + len(development)} training queries; it takes {FEW}"
             return Made(passed=False, reason=reason, summary=reason)
-        cut = int(len(examples) * (1 - settings.ranker.development_share))
         corpus = corpus_of(columns, tables, artefacts, settings, suffix=suffix)
         funnel = Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
         with (
-            progress.task("recall for the ranker", len(examples)) as on_queries,
+            progress.task("recall for the ranker", len(learning) + len(development)) as on_queries,
             progress.task("grow trees", settings.ranker.trees) as on_tree,
         ):
             trained = train_ranker(
-                examples.take(np.arange(cut)),
-                examples.take(np.arange(cut, len(examples))),
+                learning,
+                development,
                 funnel,
                 action_weights(settings.signals),
                 settings.ranker,
@@ -166,6 +165,32 @@ def ranker_stages(
         needs=tuple(stage.name for stage in past),
     )
     return [*past, ranker]
+
+
+def split(
+    window: Interactions, repeats: bool, settings: KindredSettings
+) -> tuple[Examples, Examples]:
+    """(training, development) queries: what happens after one moment is development.
+
+    Where sessions are few, each is cut several times for training, at moments of its own.
+    """
+    rng = np.random.default_rng(settings.seed)
+    chosen = settings.ranker
+
+    def cut(part: Interactions) -> Examples:
+        return cut_sessions(part, rng=rng, single_seed_share=SINGLE_SEED, repeats=repeats)
+
+    once = cut(window)
+    if not len(once):
+        return once, once
+    boundary = int(once.now[int((1 - chosen.development_share) * (len(once) - 1))])
+    older = window.before(boundary)
+    share = round(chosen.queries * (1 - chosen.development_share))
+    first = cut(older)
+    times = min(MOST_CUTS, max(1, share // max(len(first), 1)))
+    training = joined([first, *(cut(older) for _ in range(times - 1))])
+    development = cut(window.between(boundary, int(window.ts[-1]) + 1))
+    return sample(training, share, rng), sample(development, chosen.queries - share, rng)
 
 
 def sample(examples: Examples, most: int, rng: np.random.Generator) -> Examples:
