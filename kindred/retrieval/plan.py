@@ -2,9 +2,11 @@
 
 The engine's graph loses recall under regions and ranges, for some questions all of it (a region
 whose points the graph does not link), while scoring ten thousand rows in numpy is exact and takes
-a fraction of a millisecond. So few rows are scanned; where nearly all pass, the unfiltered graph
-is asked for some more and the refused ones are dropped; between the two the engine's own filtered
-search serves where it has links for the filter's values. `benchmarks/README.md` has the figures.
+a fraction of a millisecond. So few rows are scanned; otherwise the unfiltered graph is asked for
+as many more as the filter is expected to refuse, the refused ones are dropped, and a question that
+falls short is scanned after all. The engine's own filtered search lost up to half of the answers
+here, also along links for the filter's keyword, so no plan uses it. `benchmarks/README.md` has the
+figures.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ from threading import Lock
 import numpy as np
 
 from kindred.indexer.columns import Columns
-from kindred.indexer.store.payload import linked
 from kindred.indexer.store.port import Allowed, Found, Plan, Search, VectorSearch
 from kindred.indexer.store.tables import VectorTable
 from kindred.schemas.item import Status
@@ -25,8 +26,6 @@ from kindred.schemas.query import Filters
 from kindred.schemas.settings import PlanSettings
 
 _ACTIVE = Filters()
-_BEAM_ROWS = 24
-"""Rows that the graph reads for each place of its beam, about."""
 
 
 class FilterPlanner:
@@ -81,10 +80,9 @@ class FilterPlanner:
         # Where all pass, too: a server's points may be a moment behind the columns.
         oversampling = s.oversampling / max(share, 1e-9)
         beam = max(self._ef, k * oversampling)
-        if reading <= (s.scan_values if share < s.graph_share else _BEAM_ROWS * beam * dim):
+        affordable = s.scan_values if share < s.graph_share else 0
+        if reading <= max(affordable, s.beam_rows * beam * dim):
             return scan
-        if share < s.graph_share and linked(allowed.filters):
-            return replace(scan, mode="filtered")
         return replace(scan, mode="graph", oversampling=oversampling, ef=int(beam))
 
 

@@ -69,7 +69,7 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     """Links per point in the HNSW graph."""
     ef_construct: Positive = 128
     """Beam width while the graph is built."""
-    ef: Positive = 256
+    ef: Positive = 384
     """Least beam width of a search in the graph."""
     graph_from_kb: Positive = 10_000
     """Vectors of a space, in KiB, below which it has no graph and is scanned."""
@@ -90,7 +90,9 @@ class PlanSettings(Settings, frozen=True, kw_only=True):
     scan_values: Positive = 4_000_000
     """Up to this much reading for one question, every row that passes is scored, exactly."""
     graph_share: Share = 0.9
-    """From this share of rows on that pass, the graph is asked as if there were no filter."""
+    """From this share of rows on that pass, a scan must read less than the graph to be chosen."""
+    beam_rows: Positive = 24
+    """Rows that the graph reads for each place of its beam, about."""
     oversampling: Annotated[float, Meta(ge=1)] = 1.5
     """Extra candidates fetched where the filter is applied after the search."""
     batch: Positive = 16

@@ -96,9 +96,7 @@ def test_a_sellers_third_item_moves_behind_everybody_elses():
 
 def test_sponsored_overflow_moves_back_and_takes_no_place_of_its_sellers_other_items():
     cap = msgspec.structs.replace(OPEN, sponsored_max=1, seller_cap=1)
-    mixed, _ = blend(
-        lists([[0.9, 0.8, 0.7]]), columns([900, 900, 0], ["a", "b", "b"]), cap, k=6
-    )
+    mixed, _ = blend(lists([[0.9, 0.8, 0.7]]), columns([900, 900, 0], ["a", "b", "b"]), cap, k=6)
     assert mixed.rows.tolist() == [0, 2, 1]
 
 

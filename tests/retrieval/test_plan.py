@@ -76,14 +76,16 @@ def test_a_small_catalogue_is_scanned_whole() -> None:
     assert plan_for(5_000, 5_000).mode == "scan"
 
 
-def test_between_them_the_engine_filters_by_what_it_has_links_for() -> None:
-    assert plan_for(300_000, 1_000_000, HOME).mode == "filtered"
-    assert plan_for(300_000, 1_000_000, NEAR).mode == "graph"
+def test_between_them_the_graph_is_asked_for_as_many_more_as_are_refused() -> None:
+    for filters in (HOME, NEAR):
+        plan = plan_for(300_000, 1_000_000, filters)
+        assert plan.mode == "graph"
+        assert plan.oversampling >= 1 / 0.3
 
 
-def test_wide_vectors_are_dear_to_scan() -> None:
-    assert plan_for(20_000, 1_000_000, dim=100).mode == "scan"
-    assert plan_for(20_000, 1_000_000, dim=1280).mode == "graph"
+def test_a_scan_that_reads_less_than_the_graph_would_is_preferred() -> None:
+    assert plan_for(20_000, 1_000_000, dim=1280).mode == "scan"
+    assert plan_for(400_000, 1_000_000, dim=1280).mode == "graph"
 
 
 def test_many_questions_share_a_scan() -> None:

@@ -141,17 +141,6 @@ def conditions(filters: Filters) -> Conditions:
     )
 
 
-def linked(filters: Filters) -> bool:
-    """Whether an engine's graph has links among the points that pass.
-
-    It has where one condition, beside the status that nearly all share, is on a linked keyword,
-    and none is on anything else.
-    """
-    wanted = conditions(filters)
-    keys = [c.key for c in wanted.must if c.key != "status"]
-    return len(keys) == 1 and not wanted.must_not and INDEXES[keys[0]].links
-
-
 def closed_ring(region_points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """A polygon's corners with the first one again at the end, as engines want them."""
     return [*region_points, region_points[0]]

@@ -1,0 +1,110 @@
+"""Markdown tables from the results in this folder: `python benchmarks/tables.py [NAME]`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table; the first column is text, the others are numbers."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" + "--:|" * (len(head) - 1)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def read(name: str) -> dict[str, Any]:
+    """One result file."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return found
+
+
+def interval(values: Sequence[float]) -> str:
+    """`.1142 ± .0072`"""
+    mean, low, high = values
+    return f"{mean:.4f} ± {(high - low) / 2:.4f}"
+
+
+def next_item(name: str) -> str:
+    """Methods with hit rate and reciprocal rank, and the ranked answer's lead."""
+    d = read(name)
+    k = d["k"][0]
+    rows = [
+        (
+            f"**{method}**" if method == "ranked" else method,
+            m["kind"],
+            interval(m[f"HR@{k}"]),
+            interval(m[f"HR@{d['k'][1]}"]),
+            interval(m[f"MRR@{k}"]),
+            f"{m[f'coverage@{k}']:.4f}",
+        )
+        for method, m in d["methods"].items()
+    ]
+    head = ("method", "kind", f"HR@{k}", f"HR@{d['k'][1]}", f"MRR@{k}", f"coverage@{k}")
+    leads = [
+        f"ranked − {label} ({x['method']}): HR@{k} {x[f'HR@{k}'][0]:+.4f} "
+        f"[{x[f'HR@{k}'][1]:+.4f}, {x[f'HR@{k}'][2]:+.4f}], MRR@{k} {x[f'MRR@{k}'][0]:+.4f} "
+        f"[{x[f'MRR@{k}'][1]:+.4f}, {x[f'MRR@{k}'][2]:+.4f}]"
+        for label, x in d["differences"].items()
+    ]
+    about = (
+        f"{d['queries']:,} sessions after {d['train_until']}, {d['training_events']:,} events "
+        f"before it, {d['items']:,} active items, seed {d['seed']}; 95 % bootstrap over visitors."
+    )
+    return "\n\n".join([about, table(head, rows), "  \n".join(leads)])
+
+
+def filtered_recall(name: str) -> str:
+    """Recall and latency by kind of filter and selectivity, with the plan."""
+    d = read(name)
+    rows = [
+        (
+            line["kind"],
+            f"{line['share']:.2%}",
+            "/".join(line["plans"]),
+            f"{line['planned']['recall']:.4f}",
+            f"{line['planned']['worst']:.2f}",
+            f"{line['planned']['ms_p50']:.2f}",
+            f"{line['planned']['ms_p95']:.2f}",
+        )
+        for line in d["lines"]
+    ]
+    head = ("filter", "rows that pass", "plan", "recall@100", "worst question", "p50 ms", "p95 ms")
+    return table(head, rows)
+
+
+def similar(name: str) -> str:
+    """The widget request by stage, beside the engine's parts alone."""
+    d = read(name)
+    of = d["latency"]
+    parts = {
+        "client": of["client"],
+        "service": of["service"],
+        **{f"… {s}": v for s, v in of["stages"].items() if s != "total"},
+        "alone: ANN": of["parts"]["ann"],
+        "alone: LightGBM": of["parts"]["lightgbm"],
+        "alone: both": of["parts"]["parts"],
+    }
+    rows = [(n, *(f"{v[q]:.2f}" for q in ("p50", "p95", "p99"))) for n, v in parts.items()]
+    return table(("ms", "p50", "p95", "p99"), rows)
+
+
+MAKERS = {"next_item": next_item, "filtered_recall": filtered_recall, "similar": similar}
+
+
+def main() -> None:
+    """Print the tables whose file names begin with the arguments (all without one)."""
+    wanted = sys.argv[1:] or [""]
+    for path in sorted(RESULTS.glob("*.json")):
+        for kind, make in MAKERS.items():
+            if path.stem.startswith(kind) and any(path.stem.startswith(w) for w in wanted):
+                print(f"### {path.stem}\n\n{make(path.stem)}\n")
+
+
+if __name__ == "__main__":
+    main()
