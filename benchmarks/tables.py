@@ -36,7 +36,7 @@ def next_item(name: str) -> str:
     k = d["k"][0]
     rows = [
         (
-            f"**{method}**" if method == "ranked" else method,
+            f"**{method}**" if method == d["served"] else method,
             m["kind"],
             interval(m[f"HR@{k}"]),
             interval(m[f"HR@{d['k'][1]}"]),
@@ -47,7 +47,7 @@ def next_item(name: str) -> str:
     ]
     head = ("method", "kind", f"HR@{k}", f"HR@{d['k'][1]}", f"MRR@{k}", f"coverage@{k}")
     leads = [
-        f"ranked − {label} ({x['method']}): HR@{k} {x[f'HR@{k}'][0]:+.4f} "
+        f"{d['served']} − {label} ({x['method']}): HR@{k} {x[f'HR@{k}'][0]:+.4f} "
         f"[{x[f'HR@{k}'][1]:+.4f}, {x[f'HR@{k}'][2]:+.4f}], MRR@{k} {x[f'MRR@{k}'][0]:+.4f} "
         f"[{x[f'MRR@{k}'][1]:+.4f}, {x[f'MRR@{k}'][2]:+.4f}]"
         for label, x in d["differences"].items()

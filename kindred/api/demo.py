@@ -112,12 +112,10 @@ class Demo:
         path = learning.evaluation_file(self.workspace)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
-        best = report["differences"].get("best simple baseline")
-        if best is None:
-            return "the ranker did not pass its gate: the merge's order serves"
-        ranked = report["methods"]["ranked"]["HR@10"][0]
+        best = report["differences"]["best simple baseline"]
+        served = report["served"]
         return (
-            f"HR@10 {ranked:.4f} ranked, {best['HR@10'][0]:+.4f} "
+            f"HR@10 {report['methods'][served]['HR@10'][0]:.4f} {served}, {best['HR@10'][0]:+.4f} "
             f"[{best['HR@10'][1]:+.4f}, {best['HR@10'][2]:+.4f}] over {best['method']}"
         )
 

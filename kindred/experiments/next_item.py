@@ -46,9 +46,11 @@ class Report:
 
     queries: int
     items: int
+    served: str
+    """The method that answers: the ranked one, or the merge where no ranker passed its gate"""
     methods: dict[str, dict[str, Any]]
     differences: dict[str, dict[str, Any]]
-    """ranked minus another method, at the first k"""
+    """the served method minus another, at the first k"""
 
 
 def evaluate(
@@ -75,17 +77,24 @@ def evaluate(
         for name, ranking in rankings.items()
     }
     first = ks[0]
+    served = RANKED if RANKED in rankings else MERGED
     others = {
         "best single source": best(methods, "source", first),
         "best simple baseline": best(methods, "baseline", first),
         "merge": MERGED,
     }
     differences = {
-        label: {"method": name, **difference(rankings, name, first, examples.subject, seed)}
+        label: {
+            "method": name,
+            **difference(rankings[served], rankings[name], first, examples.subject, seed),
+        }
         for label, name in others.items()
-        if name is not None and RANKED in rankings
+        if name is not None and name != served
     }
-    return Report(queries=len(examples), items=active, methods=methods, differences=differences)
+    return Report(
+        queries=len(examples), items=active, served=served, methods=methods,
+        differences=differences,
+    )  # fmt: skip
 
 
 def rank_targets(
@@ -202,10 +211,10 @@ def best(methods: Mapping[str, dict[str, Any]], kind: str, k: int) -> str | None
 
 
 def difference(
-    rankings: Mapping[str, Ranking], other: str, k: int, subject: NDArray[np.int32], seed: int
+    served: Ranking, other: Ranking, k: int, subject: NDArray[np.int32], seed: int
 ) -> dict[str, Any]:
-    """HR@k and MRR@k of the ranked answer minus another method's, paired, with 95 % intervals."""
-    mine, theirs = metrics_at(rankings[RANKED].ranks, k), metrics_at(rankings[other].ranks, k)
+    """HR@k and MRR@k of the served answer minus another method's, paired, with 95 % intervals."""
+    mine, theirs = metrics_at(served.ranks, k), metrics_at(other.ranks, k)
     out: dict[str, Any] = {}
     for name in (f"HR@{k}", f"MRR@{k}"):
         mean, low, high = paired_interval(mine[name] - theirs[name], subject, seed)

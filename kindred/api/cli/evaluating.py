@@ -91,13 +91,15 @@ def print_next_item(report: dict[str, Any], ks: tuple[int, ...]) -> None:
         f"Next item: {report['queries']:,} sessions after {report['train_until']}, "
         f"{report['items']:,} active items, seed {report['seed']}, 95 % intervals"
     )
+    if not report["ranker_serves"]:
+        click.echo("No ranker passed its gate: the merge's order is what serves.", err=True)
     print_table(title, ("method", "kind", *names, f"coverage@{ks[0]}"), rows)
     for label, d in report["differences"].items():
         lead, relative = d[f"HR@{ks[0]}"], d[f"HR@{ks[0]} relative"]
         verdict = "excludes zero" if d[f"HR@{ks[0]} excludes zero"] else "does NOT exclude zero"
         share = "" if relative is None else f" ({relative:+.0%})"
         click.echo(
-            f"ranked - {label} ({d['method']}): HR@{ks[0]} {lead[0]:+.4f} "
+            f"{report['served']} - {label} ({d['method']}): HR@{ks[0]} {lead[0]:+.4f} "
             f"[{lead[1]:+.4f}, {lead[2]:+.4f}]{share}, {verdict}"
         )
 
