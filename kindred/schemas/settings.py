@@ -65,8 +65,9 @@ class StoreSettings(Settings, frozen=True, kw_only=True):
     """What one question to the server may take."""
     write_timeout_s: Positive = 30
     """What one write to the server may take."""
-    m: Positive = 16
-    """Links per point in the HNSW graph."""
+    m: Positive = 32
+    """Links per point in the HNSW graph. With 16 a few questions about 300,000 clustered items got
+    none of their neighbours, with 32 each got nine in ten, for the same build time."""
     ef_construct: Positive = 128
     """Beam width while the graph is built."""
     ef: Positive = 384
@@ -87,8 +88,9 @@ class PlanSettings(Settings, frozen=True, kw_only=True):
     order, counts a quarter.
     """
 
-    scan_values: Positive = 4_000_000
-    """Up to this much reading for one question, every row that passes is scored, exactly."""
+    scan_values: Positive = 15_000_000
+    """Up to this much reading for one question (about 15 ms), every row that passes is scored,
+    exactly."""
     graph_share: Share = 0.9
     """From this share of rows on that pass, a scan must read less than the graph to be chosen."""
     beam_rows: Positive = 24
