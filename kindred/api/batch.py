@@ -25,6 +25,12 @@ CHUNK = 512
 """Queries answered together."""
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
+ANSWERS: dict[str, pl.DataType] = {
+    "query_id": pl.String(), "rank": pl.Int32(), "item_id": pl.String(), "score": pl.Float64(),
+    "sources": pl.List(pl.String),
+}  # fmt: skip
+"""What the file of no queries at all holds."""
+
 _offline: Offline | None = None
 """What a worker process answers with: opened once, when it starts."""
 
@@ -58,7 +64,7 @@ def recommend_file(
             parts.append(part)
             known, asked = known + k_known, asked + k_asked
             advance(len(chunk))
-    answers = pl.concat(parts) if parts else pl.DataFrame()
+    answers = pl.concat(parts) if parts else pl.DataFrame(schema=ANSWERS)
     aside = target.with_name(f".{target.name}.aside")
     answers.write_parquet(aside)
     aside.replace(target)

@@ -27,6 +27,7 @@ from kindred.indexer.readers.complete_journey import (
 )
 from kindred.indexer.versions import COLUMNS, IndexFolder
 from kindred.rerank import stages as ranking
+from kindred.schemas.errors import InputError
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
@@ -127,6 +128,8 @@ class Demo:
             return learning.evaluation_file(self.workspace).is_file()
         if step == "train":
             return "pairs" in current_models(self.workspace)
+        if step == "import events":
+            return any(self.workspace.lake.rglob("*.parquet"))
         return self.workspace.catalogue.is_file()
 
     def _data(self) -> str:
@@ -167,7 +170,15 @@ class Demo:
 
 def prepare(workspace: Workspace) -> None:
     """A workspace whose answers say that its ad rates are simulated."""
+    if workspace.catalogue.is_file() and not (workspace.root / "demo.json").is_file():
+        raise InputError(
+            f"{workspace.root} holds a catalogue that is not the demo's: name another folder with "
+            "`kindred --workspace FOLDER demo`",
+            "$.workspace",
+        )
     workspace.root.mkdir(parents=True, exist_ok=True)
+    if not (workspace.root / "demo.json").is_file():
+        (workspace.root / "demo.json").write_text("{}")
     if workspace.settings.is_file():
         return
     write_settings(workspace.settings)

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
+import structlog
 
 from kindred.api.times import parse_moment, readable
 from kindred.events.lake import Lake
@@ -40,7 +41,7 @@ from kindred.rerank.stages import (
 )
 from kindred.retrieval.sources import Corpus
 from kindred.schemas.clock import micros_now
-from kindred.schemas.errors import InputError
+from kindred.schemas.errors import InputError, VersionMismatch
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
@@ -221,7 +222,11 @@ def funnel_of(corpus: Corpus, ranker: Artefact | None, settings: KindredSettings
     """The funnel over a corpus, with a ranker where there is one that may serve."""
     if ranker is None or not ranker.card.gate.passed:
         return Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
-    booster, calibration = from_artefact(ranker.arrays, ranker.texts)
+    try:
+        booster, calibration = from_artefact(ranker.arrays, ranker.texts)
+    except VersionMismatch as error:
+        structlog.get_logger("kindred").warning("the ranker does not serve", reason=str(error))
+        return Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
     return Funnel(
         corpus=corpus,
         recall=settings.recall,

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import structlog
 
 from kindred.api.answers import listed
 from kindred.api.neighbours import find_neighbours
@@ -18,7 +19,7 @@ from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.live import Live
 from kindred.rerank.funnel import Funnel, Ranked, run
 from kindred.retrieval.queries import Anchor, Queries, make_queries
-from kindred.retrieval.sources import SOURCES
+from kindred.retrieval.sources import SOURCES, SPACES
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import InputError, KindredError, NotBuilt, UnknownItem
 from kindred.schemas.event import ACTION_CODE
@@ -34,6 +35,9 @@ from kindred.schemas.query import (
 )
 from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import KindredSettings
+
+RETRY_AFTER = 30_000_000
+"""Pause (µs) after an index version that could not be opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,8 @@ class Service:
         self._clock = clock
         self._bundle: Bundle | None = None
         self._problem = "no index has been loaded yet"
+        self._not_before = 0
+        self._log = structlog.get_logger("kindred.service")
         self._refreshing = threading.Lock()
 
     @property
@@ -81,7 +87,7 @@ class Service:
         queries = self._similar_queries(bundle, request)
         funnel = bundle.funnel
         if not request.blend:
-            plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=0)
+            plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
             funnel = replace(funnel, blend=plain)
         with bundle.live.reading():
             ranked = run(funnel, queries, k=request.k, deadline_ms=self._settings.api.deadline_ms)
@@ -112,6 +118,9 @@ class Service:
                 sources=request.sources,
             )
             answer = self._answer(bundle, ranked, request.n, decision_id, request.explain)
+        for source in sorted(set(request.sources or ()) & set(SPACES)):
+            if source not in bundle.funnel.corpus.tables:
+                answer.degraded.append(f"recall: the index has no {source} vectors")
         if not len(queries.seeds):
             known = "none of the session's items is in the index"
             answer.degraded.append(f"session: {known if actions else 'no actions are known'}")
@@ -164,18 +173,15 @@ class Service:
             sequence=sequence,
             lag=max(self._catalogue.sequence - sequence, 0),
             pending=bundle.live.pending,
+            problems=[self._problem] if self._problem else [],
         )
 
     def refresh(self) -> int:
         """See Engine.refresh."""
         with self._refreshing:
-            try:
-                newer = self._open_bundle(self._bundle)
-            except KindredError as error:
-                self._problem = str(error)
-                if self._bundle is None:
-                    return 0
-                newer = None
+            newer = self._newer_bundle()
+            if newer is None and self._bundle is None:
+                return 0
             if newer is not None:
                 old, self._bundle = self._bundle, newer
                 if old is not None:
@@ -183,6 +189,21 @@ class Service:
                     threading.Timer(10.0, old.live.close).start()
             assert self._bundle is not None
             return self._bundle.live.apply_changes()
+
+    def _newer_bundle(self) -> Bundle | None:
+        """A newer version; one that cannot be opened is told, and tried again after a while."""
+        if self._clock() < self._not_before:
+            return None
+        try:
+            newer = self._open_bundle(self._bundle)
+        except KindredError as error:
+            if not isinstance(error, NotBuilt):
+                self._not_before = self._clock() + RETRY_AFTER
+                self._log.error("the newest index cannot be opened", reason=str(error))
+            self._problem = str(error)
+            return None
+        self._problem = "" if newer is not None or self._bundle is not None else self._problem
+        return newer
 
     def warm(self) -> None:
         """See Engine.warm."""
@@ -198,6 +219,9 @@ class Service:
         """The session so far with the seed as its newest item."""
         item, inline = request.item, request.item is not None
         seed: tuple[SessionAction, ...] = ()
+        if item is not None:
+            # A listing that the catalogue knows is no answer to itself.
+            seed = (SessionAction(item_id=item.item_id),)
         if request.item_id is not None:
             columns = bundle.funnel.corpus.columns
             row = int(columns.rows([request.item_id])[0])

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from kindred.api import learning
 from kindred.api.service import Bundle, Service
 from kindred.api.settings_file import load_settings as read_settings
@@ -147,10 +149,19 @@ class Offline:
 
 
 def open_offline(workspace: Workspace, settings: KindredSettings) -> Offline:
-    """The index version in use as batch jobs read it. Raises NotBuilt where there is none."""
+    """The index version in use, with the catalogue's facts of now, as batch jobs read it.
+
+    Items newer than the index have no vectors here. Raises NotBuilt where there is no index.
+    """
     manifest = IndexFolder(workspace.index).manifest()
     folder = workspace.index / manifest.version
     columns = Columns.load(folder / COLUMNS)
+    with learning.catalogue_of(workspace) as catalogue:
+        sequence = manifest.sequence
+        while changes := catalogue.changes(sequence, 5000):
+            rows = np.array([change.row for change in changes], np.int64)
+            columns.apply(rows, [change.item for change in changes])
+            sequence = changes[-1].sequence
     tables = {space: VectorTable.load(folder / VECTORS / space) for space in manifest.spaces}
     artefacts = load_models(workspace, manifest.models)
     return Offline(

@@ -7,7 +7,7 @@ score, sources`, best first. A `session` may be answered with its own items agai
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -84,7 +84,7 @@ def seeds_of(frame: pl.DataFrame) -> pl.DataFrame:
         parts.append(
             part.select(
                 "query", pl.col("item_id").cast(pl.String), pl.col("action").cast(pl.String),
-                pl.col("ts").cast(pl.Int64),
+                micros(part.schema["ts"]),
             )
         )  # fmt: skip
     seeds = pl.concat(parts)
@@ -93,6 +93,12 @@ def seeds_of(frame: pl.DataFrame) -> pl.DataFrame:
     )
     at = pl.when("all_timed").then("ts").otherwise(0)
     return timed.sort("query", at, "place", maintain_order=True).drop("place", "all_timed")
+
+
+def micros(kind: pl.DataType) -> pl.Expr:
+    """`ts` in microseconds UTC, from those or from a time of any unit."""
+    ts = pl.col("ts")
+    return ts.cast(pl.Datetime("us")).cast(pl.Int64) if kind.is_temporal() else ts.cast(pl.Int64)
 
 
 def read_batch(
@@ -136,6 +142,8 @@ def read_batch(
     )
     ks = np.full(len(frame), k, np.int64)
     if "k" in frame.columns:
+        if not frame["k"].dtype.is_integer() or (frame["k"] < 1).any():
+            raise InputError("`k` must be a whole number from 1", "$.k")
         ks = frame["k"].fill_null(k).to_numpy().astype(np.int64)
     return Batch(queries, ks, int((rows >= 0).sum()), len(rows))
 
@@ -153,7 +161,7 @@ def read_filters(frame: pl.DataFrame) -> tuple[tuple[Filters, ...], Rows]:
     for text in distinct:
         try:
             decoded.append(msgspec.json.decode(text, type=Filters))
-        except msgspec.ValidationError as error:
+        except msgspec.MsgspecError as error:
             row = texts.to_list().index(text)
             raise InputError(f"row {row}: {error}", f"$[{row}].filters") from error
     return tuple(decoded), texts.replace_strict(number, return_dtype=pl.Int64).to_numpy()
@@ -161,7 +169,9 @@ def read_filters(frame: pl.DataFrame) -> tuple[tuple[Filters, ...], Rows]:
 
 def recommend(frame: pl.DataFrame, batch: Batch, funnel: Funnel, until: Stage) -> pl.DataFrame:
     """Answers of a batch as `query_id, rank, item_id, score, sources`."""
-    ranked = run(funnel, batch.queries, k=int(batch.ks.max(initial=1)), until=until)
+    most = max(int(batch.ks.max(initial=1)), funnel.recall.candidates)
+    wide = replace(funnel, recall=msgspec.structs.replace(funnel.recall, candidates=most))
+    ranked = run(wide, batch.queries, k=batch.ks, until=until)
     candidates = ranked.candidates
     candidates = candidates.take(candidates.ranks < batch.ks[candidates.queries])
     order = next(

@@ -25,7 +25,7 @@ def sponsored(columns: Columns, rows: Rows) -> Mask:
     )
 
 
-def kth_probability(candidates: Candidates, k: int) -> Doubles:
+def kth_probability(candidates: Candidates, k: int | Rows) -> Doubles:
     """float64[Q]: each query's k-th highest probability, or its lowest of fewer."""
     assert candidates.probability is not None
     order, ranks = ranks_within(candidates.queries, candidates.probability)
@@ -37,27 +37,46 @@ def kth_probability(candidates: Candidates, k: int) -> Doubles:
 
 
 def blend(
-    candidates: Candidates, columns: Columns, settings: BlendSettings, k: int
+    candidates: Candidates, columns: Columns, settings: BlendSettings, k: int | Rows
 ) -> tuple[Candidates, Mask]:
-    """(candidates best first with `blend` filled, bool[n]: shown as sponsored).
+    """(candidates best first with `blend` filled, bool[n]: placed by its ad rate).
 
     A sponsored item whose probability is under `floor` × the k-th one's competes without its
-    rate. Past `seller_cap` items of a seller or `sponsored_max` sponsored ones, the rest moves
-    behind everything else, in order.
+    rate, and so do those past the `sponsored_max` best. Past `seller_cap` items of a seller, the
+    rest moves behind everything else, in order: a list of one seller's items alone keeps them.
+    `k` is one number, or int64[Q].
     """
     assert candidates.probability is not None
     p, rows, owners = candidates.probability, candidates.rows, candidates.queries
     floor = settings.floor * kth_probability(candidates, k)[owners]
     paid = sponsored(columns, rows) & (p >= floor)
-    r0 = float(settings.r0_bp)
-    rate = np.clip(columns.ad_rate_bp[rows], settings.rate_min_bp, settings.rate_max_bp)
-    value = np.log(p) + settings.b * np.log(np.where(paid, rate, r0 / math.e) / r0)
-    if settings.c:
-        value = value + settings.c * price_term(columns.price[rows], owners, candidates.query_count)
+    value = valued(candidates, columns, paid, settings)
     order = np.lexsort((-value, owners))
-    late = capped(owners[order], columns.seller[rows[order]], paid[order], settings)
+    at = order[paid[order]]
+    over = at[running_rank(owners[at]) >= settings.sponsored_max]
+    if len(over):
+        paid[over] = False
+        value = valued(candidates, columns, paid, settings)
+        order = np.lexsort((-value, owners))
+    late = past_cap(owners[order], columns.seller[rows[order]], settings.seller_cap)
     order = order[np.lexsort((late, owners[order]))]
     return candidates.with_columns(blend=value).take(order), paid[order]
+
+
+def valued(
+    candidates: Candidates, columns: Columns, paid: Mask, settings: BlendSettings
+) -> Doubles:
+    """float64[n]: the blend's value; `paid` says whose rate counts."""
+    assert candidates.probability is not None
+    rows, r0 = candidates.rows, float(settings.r0_bp)
+    rate = np.clip(columns.ad_rate_bp[rows], settings.rate_min_bp, settings.rate_max_bp)
+    value: Doubles = np.log(candidates.probability) + settings.b * np.log(
+        np.where(paid, rate, r0 / math.e) / r0
+    )
+    if settings.c:
+        price = columns.price[rows]
+        value = value + settings.c * price_term(price, candidates.queries, candidates.query_count)
+    return value
 
 
 def price_term(price: Doubles, owners: Rows, queries: int) -> Doubles:
@@ -69,17 +88,13 @@ def price_term(price: Doubles, owners: Rows, queries: int) -> Doubles:
     return np.where(known, log_price - means[owners], 0.0)
 
 
-def capped(owners: Rows, sellers: NDArray[np.int32], paid: Mask, settings: BlendSettings) -> Mask:
-    """bool[n]: entries past a cap, of lists in order. Sponsored overflow goes first, so that it
-    takes no place from its seller's other items."""
+def past_cap(owners: Rows, sellers: NDArray[np.int32], cap: int) -> Mask:
+    """bool[n]: entries past `cap` of their seller, of lists in order; 0 is no cap."""
     late = np.zeros(len(owners), np.bool_)
-    if settings.sponsored_max < len(owners):
-        at = np.flatnonzero(paid)
-        late[at[running_rank(owners[at]) >= settings.sponsored_max]] = True
-    if settings.seller_cap:
-        at = np.flatnonzero((sellers >= 0) & ~late)
+    if cap:
+        at = np.flatnonzero(sellers >= 0)
         key = owners[at] * (int(sellers.max(initial=0)) + 1) + sellers[at]
-        late[at[running_rank(key) >= settings.seller_cap]] = True
+        late[at[running_rank(key) >= cap]] = True
     return late
 
 

@@ -20,7 +20,7 @@ from kindred.rerank.lambdamart import Ranker
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.recall import recall
 from kindred.retrieval.sources import Corpus
-from kindred.schemas.ranking import Candidates, Mask
+from kindred.schemas.ranking import Candidates, Mask, Rows
 from kindred.schemas.settings import BlendSettings, RecallSettings
 
 Stage = Literal["recall", "rank", "blend"]
@@ -55,7 +55,7 @@ def run(
     funnel: Funnel,
     queries: Queries,
     *,
-    k: int,
+    k: int | Rows,
     until: Stage = "blend",
     sources: Iterable[str] | None = None,
     deadline_ms: float | None = None,
@@ -87,7 +87,7 @@ def order(
     queries: Queries,
     candidates: Candidates,
     *,
-    k: int,
+    k: int | Rows,
     until: Stage,
     late: bool = False,
     clock: Callable[[], float] = time.perf_counter,

@@ -22,14 +22,14 @@ from kindred.rerank.artefact import to_artefact
 from kindred.rerank.examples import Examples, cut_sessions, joined
 from kindred.rerank.features import SPECIFICATION
 from kindred.rerank.funnel import Funnel
-from kindred.rerank.training import train_ranker
+from kindred.rerank.training import TooLittle, train_ranker
 from kindred.retrieval.plan import FilterPlanner
 from kindred.retrieval.sources import Corpus
 from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 
-CODE = 2
+CODE = 3
 """Revision of what the ranker's stage does."""
 PAST = "_past"
 """Suffix of the stages that the ranker learns over: made of what came before its window."""
@@ -59,6 +59,8 @@ def corpus_of(
     everything = dict(tables)
     if "als" in arrays and "als" not in everything:
         everything["als"] = table_of(arrays["als"])
+    if "forward" in arrays and same_table(arrays["forward"], arrays.get("pairs", {})):
+        del arrays["forward"]  # where all times tie, as in baskets, it would count twice
     exact = ExactStore(columns, everything)
     history = History.load(arrays["history"]) if "history" in arrays else None
     best = None
@@ -75,6 +77,12 @@ def corpus_of(
         history=history,
         bestsellers=best,
     )
+
+
+def same_table(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two tables of pairs are the same."""
+    names = ("indptr", "rows", "scores")
+    return all(n in other and np.array_equal(one[n], other[n]) for n in names)
 
 
 def table_of(arrays: Mapping[str, Any]) -> VectorTable:
@@ -133,18 +141,14 @@ def ranker_stages(
             progress.task("recall for the ranker", len(learning) + len(development)) as on_queries,
             progress.task("grow trees", settings.ranker.trees) as on_tree,
         ):
-            trained = train_ranker(
-                learning,
-                development,
-                funnel,
-                action_weights(settings.signals),
-                settings.ranker,
-                repeats=repeats,
-                seed=settings.seed,
-                threads=threads,
-                on_queries=on_queries,
-                on_tree=on_tree,
-            )
+            try:
+                trained = train_ranker(
+                    learning, development, funnel, action_weights(settings.signals),
+                    settings.ranker, repeats=repeats, seed=settings.seed, threads=threads,
+                    on_queries=on_queries, on_tree=on_tree,
+                )  # fmt: skip
+            except TooLittle as error:
+                return Made(passed=False, reason=str(error), summary=str(error))
         arrays, texts = to_artefact(trained)
         return Made(
             arrays=arrays,

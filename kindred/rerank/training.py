@@ -22,6 +22,7 @@ from kindred.rerank.lambdamart import Ranker, RankingSet, fit_ranker
 from kindred.rerank.metrics import first_ranks, ndcg, paired_interval
 from kindred.retrieval.queries import Queries, make_queries
 from kindred.retrieval.segments import segment_sum
+from kindred.schemas.errors import KindredError
 from kindred.schemas.ranking import Candidates, Doubles, Floats, Rows
 from kindred.schemas.settings import RankerSettings
 
@@ -31,6 +32,10 @@ HEAD = 30
 """Best merged candidates that always stay as negatives."""
 MISSED = 10**6
 """Rank of what was not recalled."""
+
+
+class TooLittle(KindredError):
+    """There is nothing to learn a ranker from; the merge's order serves."""
 
 
 def silent(done: int) -> None:
@@ -105,6 +110,10 @@ def training_rows(
         grades.append(grade[keep])
         sizes = np.diff(chosen.offsets)
         lengths.append(sizes[sizes > 0])
+    if not lengths:
+        return RankingSet(
+            np.zeros((0, len(FEATURES)), np.float32), np.zeros(0, np.int8), np.zeros(0, np.int64)
+        )
     return RankingSet(np.concatenate(features), np.concatenate(grades), np.concatenate(lengths))
 
 
@@ -137,6 +146,11 @@ def train_ranker(
         stop, funnel, action_weights, negatives=10**6, repeats=repeats, seed=seed,
         on_queries=on_queries,
     )  # fmt: skip
+    if not (len(rows.lengths) and len(check.lengths) and len(judge)):
+        raise TooLittle(
+            f"{len(rows.lengths)} training and {len(check.lengths)} stopping queries whose next "
+            "item was recalled: too few to learn from"
+        )
     ranker, trees = fit_ranker(
         rows, check, FEATURES, settings, seed=seed, threads=threads, on_tree=on_tree
     )

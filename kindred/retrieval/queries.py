@@ -200,7 +200,8 @@ def make_queries(
 ) -> Queries:
     """A batch from ragged seed rows; unknown seeds (row -1) are dropped.
 
-    `action_weights` float32[m] multiplies the recency weight of a seed.
+    `action_weights` float32[m] > 0 multiplies the recency weight of a seed; the largest weight of
+    a query is then 1.
     """
     count = len(offsets) - 1
     known = seeds >= 0
@@ -210,7 +211,11 @@ def make_queries(
         action_weights = None if action_weights is None else action_weights[known]
     weights = recency_weights(offsets, half_life)
     if action_weights is not None:
+        # Relative to the query's heaviest: a purchase among purchases is a view among views, so
+        # that scores mean the same however the caller names the actions.
         weights = weights * action_weights
+        heaviest = np.maximum.reduceat(np.append(weights, 0), offsets[:-1]) if count else weights
+        weights = weights / np.repeat(heaviest, lengths_of(offsets))
     place = np.array(
         [(np.nan, np.nan) if p is None else (p.lat, p.lon) for p in places or [None] * count],
         np.float64,

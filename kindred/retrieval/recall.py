@@ -11,6 +11,7 @@ from kindred.indexer.store.port import Plan, Search
 from kindred.retrieval.merge import Finds, merge
 from kindred.retrieval.plan import search_as_planned
 from kindred.retrieval.queries import Queries
+from kindred.retrieval.segments import owners_of
 from kindred.retrieval.sources import MEMORY, SOURCES, SPACES, Corpus, Entries
 from kindred.schemas.errors import StoreError
 from kindred.schemas.ranking import Candidates, Mask, Rows
@@ -117,7 +118,7 @@ def joined(parts: list[Entries]) -> Entries:
 
 
 def screened(finds: Finds, queries: Queries, masks: list[Mask], size: int) -> Finds:
-    """Without what the filter refuses, and without the seeds.
+    """Without what the filter refuses, without what is disliked, and without the seeds.
 
     `revisit` alone brings a session's own items back; elsewhere they only take up places.
     """
@@ -129,6 +130,10 @@ def screened(finds: Finds, queries: Queries, masks: list[Mask], size: int) -> Fi
         for f, mask in enumerate(masks):
             mine = which == f
             keep[mine] = mask[finds.rows[mine]]
+    if len(queries.dislikes):
+        owners = owners_of(queries.dislike_offsets)
+        keys = finds.queries * size + finds.rows
+        keep &= ~np.isin(keys, owners * size + queries.dislikes)
     if len(queries.seeds):
         own = among(finds.queries * size + finds.rows, queries.owners * size + queries.seeds)
         keep &= ~own | (finds.sources == REVISIT)

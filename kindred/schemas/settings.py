@@ -298,9 +298,9 @@ class BlendSettings(Settings, frozen=True, kw_only=True):
     floor: Share = 0.3
     """A sponsored item needs at least this share of the probability of the k-th by probability."""
     seller_cap: Annotated[int, Meta(ge=0)] = 2
-    """Items of one seller in an answer; 0 means any number."""
+    """Items of one seller before everybody else's; further ones come last. 0 is no cap."""
     sponsored_max: Annotated[int, Meta(ge=0)] = 3
-    """Sponsored items in an answer."""
+    """Items placed by their ad rate; further ones compete without it."""
 
 
 class ImportSettings(Settings, frozen=True, kw_only=True):

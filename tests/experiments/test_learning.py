@@ -17,6 +17,7 @@ from kindred.events.lake import Lake
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.models import ModelStore
 from kindred.schemas.errors import InputError
+from kindred.schemas.event import Action
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.query import (
     Filters,
@@ -144,12 +145,39 @@ def test_an_unknown_visitor_gets_what_is_popular_and_the_answer_says_so(engine):
     assert any("session" in stage for stage in answer.degraded)
 
 
-def test_a_disliked_item_pushes_its_neighbours_away(engine):
+def test_a_listing_sent_inline_is_no_answer_to_itself(engine):
+    item = engine.get_item("item/0")
+    answer = engine.similar(SimilarRequest(item=item, k=50), decision_id="d")
+    assert "item/0" not in {i.item_id for i in answer.items}
+
+
+def test_what_an_action_is_called_does_not_change_a_single_seeds_answer(engine):
+    def asked(action: Action) -> list[str]:
+        actions = (SessionAction(item_id="item/3", action=action),)
+        request = SessionRecallRequest(actions=actions, n=20)
+        return [i.item_id for i in engine.session_recall(request, decision_id="d").items]
+
+    assert asked(Action.VIEW) == asked(Action.PURCHASE)
+
+
+def test_without_the_blend_the_order_is_that_of_the_probabilities(engine):
+    answer = engine.similar(SimilarRequest(item_id="item/0", k=50, blend=False), decision_id="d")
+    by_seller: dict[str, int] = {}
+    free = []
+    for shown in answer.items:
+        seller = engine.get_item(shown.item_id).seller_id
+        by_seller[seller] = by_seller.get(seller, 0) + 1
+        if by_seller[seller] <= SETTINGS.blend.seller_cap:
+            free.append(shown.probability)
+    assert free == sorted(free, reverse=True)
+
+
+def test_a_disliked_item_pushes_its_neighbours_away_and_does_not_come_back(engine):
     plain = engine.similar(SimilarRequest(item_id="item/0", k=20), decision_id="d")
     away = engine.similar(
         SimilarRequest(item_id="item/0", dislike=(plain.items[0].item_id,), k=20), decision_id="d"
     )
-    assert [i.item_id for i in plain.items] != [i.item_id for i in away.items]
+    assert plain.items[0].item_id not in {i.item_id for i in away.items}
 
 
 def test_a_failing_store_costs_its_sources_and_not_the_answer(engine):
@@ -227,6 +255,40 @@ def test_a_file_of_queries_is_answered_in_order(workspace, engine, tmp_path):
     kitchen = answers.filter(pl.col("query_id") == "c")["item_id"]
     assert "item/1" not in kitchen
     assert {engine.get_item(i).category[0] for i in kitchen} == {"kitchen"}
+
+
+def test_a_withdrawn_item_is_not_recommended_and_no_queries_give_an_empty_file(
+    workspace, engine, tmp_path
+):
+    target = tmp_path / "out.parquet"
+    source = tmp_path / "q.parquet"
+
+    def answered(frame: pl.DataFrame) -> pl.DataFrame:
+        frame.write_parquet(source)
+        recommend_file(
+            workspace.root, source, target, k=20, stage="blend", workers=1, progress=QUIET
+        )
+        return pl.read_parquet(target)
+
+    ask = pl.DataFrame({"query_id": ["a"], "seeds": [["item/0"]]})
+    gone = answered(ask)["item_id"][0]
+    item = engine.get_item(gone)
+    engine.withdraw(gone)
+    assert gone not in answered(ask)["item_id"]
+    engine.put_items([item])
+    assert answered(ask.head(0)).columns == ["query_id", "rank", "item_id", "score", "sources"]
+
+
+def test_too_little_to_learn_from_fails_the_gate_and_nothing_else(tmp_path):
+    held = Workspace(tmp_path)
+    catalogue = Catalogue.open(held.catalogue)
+    catalogue.upsert(small_items(NAMES))
+    catalogue.close()
+    few = small_events(NAMES, users=4, visits=3)
+    Lake(held.lake).append(event_columns(pl.DataFrame([msgspec.to_builtins(e) for e in few])))
+    rows = {row.stage: row for row in train(held, SETTINGS, QUIET)}
+    assert rows["ranker"].state == "failed its gate"
+    assert rows["pairs"].state == "trained"
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,14 @@ def command(
     from kindred.api.demo import KS, Demo, Step, prepare, requests
     from kindred.api.learning import evaluation_file
     from kindred.api.wiring import load_settings
+    from kindred.indexer.readers.complete_journey import ADS_SIMULATED
     from kindred.schemas.workspace import Workspace
 
     workspace = Workspace(context["workspace"])
     prepare(workspace)
     settings = load_settings(workspace.settings, os.environ)
+    if ADS_SIMULATED not in settings.notes:
+        settings = msgspec.structs.replace(settings, notes=(*settings.notes, ADS_SIMULATED))
     if port is not None:
         api = msgspec.structs.replace(settings.api, port=port)
         settings = msgspec.structs.replace(settings, api=api)
