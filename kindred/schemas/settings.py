@@ -95,7 +95,7 @@ class PlanSettings(Settings, frozen=True, kw_only=True):
     """From this share of rows on that pass, a scan must read less than the graph to be chosen."""
     beam_rows: Positive = 24
     """Rows that the graph reads for each place of its beam, about."""
-    oversampling: Annotated[float, Meta(ge=1)] = 1.5
+    oversampling: Annotated[float, Meta(ge=1)] = 2.0
     """Extra candidates fetched where the filter is applied after the search."""
     batch: Positive = 16
     """From this many questions under one filter on, they are answered together."""
