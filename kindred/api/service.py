@@ -18,7 +18,7 @@ from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.live import Live
 from kindred.rerank.funnel import Funnel, Ranked, run
-from kindred.retrieval.queries import Anchor, Queries, make_queries
+from kindred.retrieval.queries import Anchor, Queries, make_queries, seed_weights
 from kindred.retrieval.sources import SOURCES, SPACES
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import InputError, KindredError, NotBuilt, UnknownItem
@@ -270,7 +270,7 @@ class Service:
             rows,
             now=self._clock(),
             half_life=bundle.funnel.recall.session_half_life,
-            action_weights=np.sqrt(np.maximum(self._weights[codes], 1e-3)),
+            action_weights=seed_weights(self._weights, codes),
             filters=(filters,),
             exclude_seeds=exclude_seeds,
             places=[place],

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kindred.experiments.baselines import Baseline
 from kindred.rerank.examples import Examples
 from kindred.rerank.funnel import Funnel, order, run
-from kindred.rerank.metrics import paired_interval
+from kindred.rerank.metrics import MISSED, paired_interval
 from kindred.rerank.training import CHUNK, as_queries
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.segments import places_in_runs
@@ -25,8 +25,6 @@ from kindred.retrieval.sources import SOURCES, Entries
 from kindred.schemas.ranking import Candidates, Doubles, Floats, Rows
 from kindred.schemas.settings import RecallSettings
 
-MISSED = 10**6
-"""Rank of a target that is not in the list."""
 MERGED, RANKED = "merged (RRF)", "ranked"
 
 

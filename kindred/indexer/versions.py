@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from kindred.events.files import sync
 from kindred.schemas.base import Record
 from kindred.schemas.errors import ArtefactError, NotBuilt
 
@@ -117,7 +118,7 @@ class IndexFolder:
         aside.unlink(missing_ok=True)
         aside.symlink_to(version)
         aside.replace(self.root / CURRENT)
-        sync_folder(self.root)
+        sync(self.root)
 
     def aside(self, now: int) -> tuple[str, Path]:
         """(version, empty folder to build it in); the version's name is its time, in UTC."""
@@ -138,7 +139,7 @@ class IndexFolder:
         (aside / MANIFEST).write_bytes(content)
         sync_tree(aside)
         aside.rename(self.root / manifest.version)
-        sync_folder(self.root)
+        sync(self.root)
         self.switch(manifest.version)
 
     def sweep(self) -> None:
@@ -184,22 +185,8 @@ def held(lock: Path) -> bool:
 
 def sync_tree(folder: Path) -> None:
     """Flush every file and folder below `folder` to the disk."""
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            sync_folder(path)
-        else:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
 
 
 def _micros(version: str) -> int:

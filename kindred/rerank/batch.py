@@ -15,7 +15,7 @@ import polars as pl
 
 from kindred.indexer.columns import Columns
 from kindred.rerank.funnel import Funnel, Stage, run
-from kindred.retrieval.queries import Queries, make_queries
+from kindred.retrieval.queries import Queries, make_queries, seed_weights
 from kindred.retrieval.segments import offsets_of
 from kindred.retrieval.sources import SOURCES
 from kindred.schemas.errors import InputError
@@ -135,7 +135,7 @@ def read_batch(
         rows,
         now=times,
         half_life=half_life,
-        action_weights=np.sqrt(np.maximum(action_weights[codes], 1e-3)),
+        action_weights=seed_weights(action_weights, codes),
         filters=filters,
         filter_ids=filter_ids,
         exclude_seeds=~is_session,

@@ -9,6 +9,9 @@ from kindred.rerank.lambdamart import GAINS
 from kindred.retrieval.segments import owners_of, segment_sum
 from kindred.schemas.ranking import Candidates, Doubles, Rows
 
+MISSED = 10**6
+"""Rank of what is not in a list."""
+
 
 def first_ranks(candidates: Candidates, grades: NDArray[np.int8], missing: int) -> Rows:
     """int64[Q]: 1-based place of the first graded candidate, `missing` where there is none."""

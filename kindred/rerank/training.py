@@ -19,8 +19,8 @@ from kindred.rerank.features import FEATURES, Context, assemble
 from kindred.rerank.features.group import gather
 from kindred.rerank.funnel import Funnel, run
 from kindred.rerank.lambdamart import Ranker, RankingSet, fit_ranker
-from kindred.rerank.metrics import first_ranks, ndcg, paired_interval
-from kindred.retrieval.queries import Queries, make_queries
+from kindred.rerank.metrics import MISSED, first_ranks, ndcg, paired_interval
+from kindred.retrieval.queries import Queries, make_queries, seed_weights
 from kindred.retrieval.segments import segment_sum
 from kindred.schemas.errors import KindredError
 from kindred.schemas.ranking import Candidates, Doubles, Floats, Rows
@@ -30,8 +30,6 @@ CHUNK = 256
 """Queries recalled at once."""
 HEAD = 30
 """Best merged candidates that always stay as negatives."""
-MISSED = 10**6
-"""Rank of what was not recalled."""
 
 
 class TooLittle(KindredError):
@@ -63,7 +61,7 @@ def as_queries(
         examples.seeds,
         now=examples.now,
         half_life=funnel.recall.session_half_life,
-        action_weights=np.sqrt(np.maximum(action_weights[examples.actions], 1e-3)),
+        action_weights=seed_weights(action_weights, examples.actions),
         exclude_seeds=not repeats,
     )
 

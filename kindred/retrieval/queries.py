@@ -184,6 +184,15 @@ def recency_weights(offsets: Rows, half_life: float) -> Floats:
     return np.power(0.5, back / half_life).astype(np.float32)
 
 
+def seed_weights(action_weights: Floats, actions: NDArray[np.integer]) -> Floats:
+    """float32[m] > 0: what a seed's action counts, from float32[actions] by action code.
+
+    The square root, because a session's vector must not be its one purchase.
+    """
+    weights: Floats = np.sqrt(np.maximum(action_weights[actions], 1e-3))
+    return weights
+
+
 def make_queries(
     columns: Columns,
     offsets: Rows,

@@ -13,6 +13,7 @@ from typing import Self
 
 import numpy as np
 
+from kindred.events.files import sync
 from kindred.indexer.store.checks import check_rows, check_vectors
 from kindred.schemas.errors import ArtefactError
 from kindred.schemas.ranking import Floats, Mask, Rows
@@ -101,7 +102,7 @@ class VectorTable:
         capacity = max(_LEAST, int(self._size * (1 + HEADROOM)))
         _write(folder / "vectors.npy", self.vectors, (capacity, self.dim))
         _write(folder / "present.npy", self.present, (capacity,))
-        _sync_folder(folder)
+        sync(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -153,11 +154,3 @@ def _write(path: Path, array: Floats | Mask, shape: tuple[int, ...]) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
