@@ -8,7 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from kindred.schemas.base import MAX_ID_BYTES
-from kindred.schemas.event import Action, EntityKind, Platform, Role
+from kindred.schemas.event import ENTITY_KINDS, Action, EntityKind, Platform, Role, kind_reason
 
 EVENT_SCHEMA = pl.Schema(
     {
@@ -32,9 +32,16 @@ EVENT_SCHEMA = pl.Schema(
         "postcode": pl.String(),
         "value_minor": pl.Int64(),
         "dwell_ms": pl.Int64(),
+        "formats": pl.UInt8(),
+        "seller_id": pl.String(),
+        "ad_rate_bp": pl.UInt16(),
     }
 )
-"""Fields of an event, in their order, with the type of each column."""
+"""Fields of an event, in their order, with the type of each column; then FACTS."""
+FACTS = ("formats", "seller_id", "ad_rate_bp")
+"""What the catalogue said of the item at the time, kept with the actions in `actions.PRICED`:
+format bits, seller, and the ad rate where it was in a pay-per-sale campaign (else 0). Null where
+the catalogue did not know the item; never told by the caller."""
 
 _DEFAULTS = {
     "entity_kind": EntityKind.ITEM.value,
@@ -98,6 +105,10 @@ def contract_problems() -> Iterator[Problem]:
         yield Problem(wrong, f"$.{name}", f"must be at most {MAX_ID_BYTES} bytes without NUL")
     nobody = pl.all_horizontal(pl.col("user_id", "device_id", "session_id").is_null())
     yield Problem(nobody, "$", "one of `user_id`, `device_id`, `session_id` is required")
+    for action, kinds in ENTITY_KINDS.items():
+        named = [kind.value for kind in kinds]
+        wrong = (pl.col("action") == action.value) & ~pl.col("entity_kind").is_in(named)
+        yield Problem(wrong, "$", kind_reason(action))
 
 
 _FOUND = {"index": pl.get_index_type(), "path": pl.String(), "reason": pl.String()}

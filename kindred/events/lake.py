@@ -1,4 +1,4 @@
-"""The event lake: events in bulk, one folder of zstd Parquet for each day (UTC)."""
+"""The lake: events and decisions in bulk, one folder of zstd Parquet for each day (UTC)."""
 
 from __future__ import annotations
 
@@ -26,37 +26,51 @@ _ASIDE = ".aside"
 _WRITERS = 8
 
 
+class LakeTable(NamedTuple):
+    """What a table of the lake holds."""
+
+    folder: str
+    schema: pl.Schema
+    """Its columns; `occurred_at` (microseconds UTC) is among them."""
+    key: str
+    """Column that names a row, once in its day."""
+
+
+EVENTS = LakeTable("raw", EVENT_SCHEMA, "event_id")
+
+
 class Appended(NamedTuple):
-    """What became of events: durable new ones, and those that the lake held already."""
+    """What became of rows: durable new ones, and those that the lake held already."""
 
     new: int
     duplicate: int
 
 
 class Lake:
-    """Events by day, each event id once in its day.
+    """One table's rows by day, each key once in its day; events unless told otherwise.
 
-    `raw/dt=YYYY-MM-DD/part-<hash of its bytes>.parquet` holds the columns of `EVENT_SCHEMA`,
+    `raw/dt=YYYY-MM-DD/part-<hash of its bytes>.parquet` holds the columns of the table's schema,
     ordered by time. Files never change. Each is written aside, flushed and renamed, so that a
-    kill at any moment leaves whole files; told the same events again, the lake takes those that
+    kill at any moment leaves whole files; told the same rows again, the lake takes those that
     are missing. Several processes may append at once: they take turns.
 
-    An event id is looked for among the events of the same day only, because a moment belongs to
-    an event as its id does.
+    A key is looked for among the rows of the same day only, because a moment belongs to an event
+    as its id does.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.raw = root / "raw"
+    def __init__(self, root: Path, table: LakeTable = EVENTS) -> None:
+        self.raw = root / table.folder
+        self.table = table
 
     def append(self, frame: pl.DataFrame) -> Appended:
-        """Add valid events (columns of `EVENT_SCHEMA`); durable when it returns."""
+        """Add valid rows (columns of the table's schema); durable when it returns."""
         with self.bulk() as bulk:
             bulk.add(frame)
             return bulk.commit()
 
     @contextmanager
     def bulk(self, rows_at_once: int = 1_000_000) -> Iterator[BulkAppend]:
-        """Add more events than fit into memory; nothing is in the lake before `commit`."""
+        """Add more rows than fit into memory; nothing is in the lake before `commit`."""
         with ExitStack() as ours:
             with _translated(self.raw):
                 self.raw.mkdir(parents=True, exist_ok=True)
@@ -64,14 +78,14 @@ class Lake:
             yield BulkAppend(self, folder, rows_at_once)
 
     def scan(self, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
-        """Events with since <= time < until (microseconds UTC), days in order."""
+        """Rows with since <= time < until (microseconds UTC), days in order."""
         first = "" if since is None else _day_name(since // DAY)
         last = "dt=~" if until is None else _day_name((until - 1) // DAY)
         files = [f for f in self._files() if first <= f.parent.name <= last]
         if not files:
-            return pl.LazyFrame(schema=EVENT_SCHEMA)
+            return pl.LazyFrame(schema=self.table.schema)
         events = pl.scan_parquet(
-            files, hive_partitioning=False, missing_columns="insert", schema=EVENT_SCHEMA
+            files, hive_partitioning=False, missing_columns="insert", schema=self.table.schema
         )
         if since is not None:
             events = events.filter(pl.col("occurred_at") >= since)
@@ -80,11 +94,11 @@ class Lake:
         return events
 
     def count(self) -> int:
-        """How many events there are, read off the files' footers."""
+        """How many rows there are, read off the files' footers."""
         return int(self.scan().select(pl.len()).collect().item())
 
     def fingerprint(self) -> str:
-        """A hash that changes with the events; it costs one listing of the folders."""
+        """A hash that changes with the rows; it costs one listing of the folders."""
         names = (f"{f.parent.name}/{f.name}\n" for f in self._files())
         return blake2b("".join(names).encode(), digest_size=16).hexdigest()
 
@@ -92,13 +106,14 @@ class Lake:
         return sorted(self.raw.glob("dt=*/part-*.parquet"))
 
     def merge(self, frame: pl.DataFrame, held: list[Path]) -> int:
-        """Write the events of `frame` that the files `held` lack; returns how many."""
-        fresh = frame.unique("event_id", keep="first", maintain_order=True)
+        """Write the rows of `frame` that the files `held` lack; returns how many."""
+        key = self.table.key
+        fresh = frame.unique(key, keep="first", maintain_order=True)
         if held:
-            ids = fresh.lazy().select("event_id")
-            known = pl.scan_parquet(held, hive_partitioning=False).select("event_id")
-            known_ids = known.join(ids, on="event_id", how="semi").collect(engine="streaming")
-            fresh = fresh.join(known_ids, on="event_id", how="anti", maintain_order="left")
+            ids = fresh.lazy().select(key)
+            known = pl.scan_parquet(held, hive_partitioning=False).select(key)
+            known_ids = known.join(ids, on=key, how="semi").collect(engine="streaming")
+            fresh = fresh.join(known_ids, on=key, how="anti", maintain_order="left")
         days = fresh.group_by(_day(), maintain_order=True)
         with ThreadPoolExecutor(_WRITERS) as writers:  # what takes time is waiting for the disk
             list(writers.map(lambda told: self._write(int(str(told[0][0])), told[1]), days))
@@ -110,7 +125,7 @@ class Lake:
         return [f for f in self._files() if _day_name(first) <= f.parent.name <= _day_name(last)]
 
     def _write(self, day: int, events: pl.DataFrame) -> None:
-        events = events.sort("occurred_at", "event_id")
+        events = events.sort("occurred_at", self.table.key)
         folder = self.raw / _day_name(day)
         folder.mkdir(exist_ok=True)
         aside = folder / _ASIDE
@@ -123,7 +138,7 @@ class Lake:
 
 
 class BulkAppend:
-    """Events on their way into the lake, staged on disk in order of time."""
+    """Rows on their way into the lake, staged on disk in order of time."""
 
     def __init__(self, lake: Lake, folder: Path, rows_at_once: int) -> None:
         self._lake, self._folder, self._rows_at_once = lake, folder, rows_at_once
@@ -131,11 +146,11 @@ class BulkAppend:
         self._staged: list[Path] = []
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Stage valid events (columns of `EVENT_SCHEMA`)."""
+        """Stage valid rows (columns of the table's schema)."""
         if frame.is_empty():
             return
-        if frame.schema != EVENT_SCHEMA:
-            raise ArtefactError("events for the lake need the columns of EVENT_SCHEMA")
+        if frame.schema != self._lake.table.schema:
+            raise ArtefactError(f"rows for {self._lake.raw} need the columns of its schema")
         path = self._folder / f"{len(self._staged):06}.parquet"
         # Small row groups, ordered by time: `commit` reads back days, not files.
         with _translated(self._lake.raw):
@@ -165,7 +180,7 @@ class BulkAppend:
     def _spans(self) -> Iterator[tuple[int, int, int]]:
         """(first day, last day, parts): runs of days that fit into memory.
 
-        A day that alone does not fit comes in parts by hash of the event id.
+        A day that alone does not fit comes in parts by hash of the key.
         """
         run: list[int] = []
         rows = 0
@@ -183,7 +198,7 @@ class BulkAppend:
             pl.col("occurred_at").is_between(first * DAY, (last + 1) * DAY, closed="left")
         )
         if parts > 1:
-            staged = staged.filter(pl.col("event_id").hash() % parts == part)
+            staged = staged.filter(pl.col(self._lake.table.key).hash() % parts == part)
         return staged.collect(engine="streaming")
 
 

@@ -25,48 +25,68 @@ class DecisionContext(Record, frozen=True, kw_only=True):
     platform: Platform = Platform.WEB
 
 
-class ShownItem(Record, frozen=True, kw_only=True):
-    """One position of the answer, with the chance it had to be shown."""
+class Shown(Record, frozen=True, kw_only=True):
+    """The answer's items in parallel columns; the first is position 1."""
 
-    position: int
-    item_id: Id
-    propensity: Probability = 1.0
-    explore: bool = False
-    sponsored: bool = False
+    item_id: list[str]
+    propensity: list[float]
+    """Chance in (0, 1] that this item stood at this position."""
+    explore: list[bool]
+    """True where chance, not the score, put it there."""
+    sponsored: list[bool]
 
 
-class CandidateRecord(Record, frozen=True, kw_only=True):
-    """One candidate as it stood when the list was made."""
+class CandidateColumns(Record, frozen=True, kw_only=True):
+    """The first candidates as they stood when the answer was made, in parallel columns.
 
-    item_id: Id
-    sources: int
+    They are in the order of the answer: entry i is the item at position i + 1 as far as it was
+    shown. Facts are those of the moment.
+    """
+
+    item_id: list[str]
+    sources: list[int]
     """Bit set of recall sources."""
-    recall_rank: int
-    score: float
-    probability: float | None = None
-    ad_rate_bp: int = 0
-    blend: float | None = None
+    recall_rank: list[int]
+    """Place in the merge, 1 = first."""
+    merged: list[float]
+    score: list[float] | None = None
+    probability: list[float] | None = None
+    blend: list[float] | None = None
+    ad_rate_bp: list[int]
+    price_minor: list[int | None]
+    formats: list[int]
+    """`FormatBits`."""
+    seller_id: list[str | None]
 
 
 class Decision(Record, frozen=True, kw_only=True):
-    """One answer of the funnel or of a slot policy."""
+    """One answer of the funnel or of a slot policy.
+
+    Its feature rows, float32[len(candidates.item_id), F], are kept beside it.
+    """
 
     decision_id: Id
     occurred_at: Micros
     surface: str
     subject: Subject
     context: DecisionContext
-    shown: tuple[ShownItem, ...]
-    candidates: Annotated[tuple[CandidateRecord, ...], Meta(max_length=60)] = ()
+    shown: Shown
+    candidates: CandidateColumns | None = None
     candidate_count: int = 0
+    """Candidates that there were, logged or not."""
     policy: str = "funnel"
     versions: dict[str, str] = {}
     flags: dict[str, str] = {}
     experiments: dict[str, str] = {}
     slate_propensity: Probability | None = None
     epsilon: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    """Share of answers in random order when this one was made."""
     degraded: tuple[str, ...] = ()
     ms: dict[str, float] = {}
     traceparent: str | None = None
     feature_spec: str | None = None
     """Hash of the feature specification of the logged rows."""
+    writer: str = ""
+    """The process that logged it, this start of it."""
+    sequence: int = 0
+    """1, 2, 3, … for each writer: a gap is a loss."""

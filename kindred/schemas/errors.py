@@ -11,7 +11,9 @@ KindredError
 ├── StoreError            the vector store failed
 │   ├── StoreUnavailable  it does not answer
 │   └── StoreTimeout      it did not answer in time
-└── CatalogueError        the catalogue of record failed (disk full, read-only, locked)
+├── CatalogueError        the catalogue of record failed (disk full, read-only, locked)
+└── LogError              the event or decision log failed (disk full, read-only, locked)
+    └── LogFull           more waits for its commit than the process will hold
 """
 
 from __future__ import annotations
@@ -79,3 +81,11 @@ class StoreTimeout(StoreError):
 
 class CatalogueError(KindredError):
     """The catalogue of record failed (disk full, read-only, locked)."""
+
+
+class LogError(KindredError):
+    """The event or decision log failed (disk full, read-only, locked)."""
+
+
+class LogFull(LogError):
+    """More waits for its commit than the process will hold."""

@@ -51,6 +51,19 @@ class EntityKind(Enum):
     CONTENT = "content"
 
 
+_ITEM, _CONTENT = EntityKind.ITEM, EntityKind.CONTENT
+ENTITY_KINDS: dict[Action, tuple[EntityKind, ...]] = {
+    **dict.fromkeys(Action, (_ITEM,)),
+    **dict.fromkeys((Action.IMPRESSION, Action.INVIEW), (_ITEM, _CONTENT)),
+    **dict.fromkeys((Action.DWELL, Action.DISMISS), (_ITEM, _CONTENT)),
+    **dict.fromkeys((Action.CONTENT_VIEW, Action.CONTENT_CLICK), (_CONTENT,)),
+    Action.FOLLOW_SELLER: (EntityKind.SHOP, _ITEM),
+    Action.SEARCH: (EntityKind.QUERY,),
+    Action.CATEGORY_VIEW: (EntityKind.CATEGORY,),
+}
+"""Kinds of entity that an action can be done to."""
+
+
 class Role(Enum):
     """Who acts (SPEC L1)."""
 
@@ -98,3 +111,11 @@ class Event(Record, frozen=True, kw_only=True):
         check_id(self.entity_id, "entity_id")
         if self.user_id is None and self.device_id is None and self.session_id is None:
             raise ValueError("one of `user_id`, `device_id`, `session_id` is required")
+        if self.entity_kind not in ENTITY_KINDS[self.action]:
+            raise ValueError(kind_reason(self.action))
+
+
+def kind_reason(action: Action) -> str:
+    """What is wrong with an event whose entity is of a kind that `action` is not done to."""
+    named = " or ".join(kind.value for kind in ENTITY_KINDS[action])
+    return f"`{action.value}` is done to an `entity_kind` of {named}"

@@ -310,6 +310,82 @@ class ImportSettings(Settings, frozen=True, kw_only=True):
     """Rows read and committed at once."""
 
 
+class EventSettings(Settings, frozen=True, kw_only=True):
+    """The event log: what is accepted, how durably, for how long it is kept."""
+
+    late_minutes: Positive = 60
+    """An event that is older when it arrives is refused; an hour is closed this long after its end,
+    and then goes from the log to the lake. At least the sessions' window."""
+    skew_s: Annotated[float, Meta(ge=0)] = 5.0
+    """An event may lie this far in the future: clocks differ."""
+    durable: tuple[str, ...] = ("make_offer", "place_bid", "buy_now", "purchase")
+    """Actions whose commit waits for the disk (power loss included). The others survive the end of
+    the process, not of the machine."""
+    queue: Positive = 50_000
+    """Events that may wait for their commit in one process; past it callers are told to wait."""
+    busy_s: Annotated[float, Meta(gt=0)] = 5.0
+    """What a commit waits for other processes before it fails."""
+    roll_every_s: Annotated[float, Meta(gt=0)] = 60.0
+    """How often closed hours are looked for."""
+    keep_days: Annotated[int, Meta(ge=0)] = 0
+    """Days that the lake keeps events and decisions; 0 keeps them for ever."""
+    rejects_keep_days: Positive = 30
+    """Days that the dead letters are kept."""
+    app_only: tuple[str, ...] = ("contact_seller",)
+    """Actions that exist in mobile apps alone (SPEC F4)."""
+    interest_categories: tuple[str, ...] = ()
+    """Top categories that know `show_interest` (SPEC F4); empty: all."""
+
+
+class SessionSettings(Settings, frozen=True, kw_only=True):
+    """What a visitor did lately (SPEC §3.4, E1)."""
+
+    window_minutes: Positive = 60
+    """How far back a session reaches."""
+    actions: Positive = 64
+    """Newest actions kept of it."""
+
+
+class DecisionSettings(Settings, frozen=True, kw_only=True):
+    """The log of what was shown."""
+
+    log: bool = True
+    """False logs no decisions: nothing can be learned from the answers."""
+    candidates: Annotated[int, Meta(ge=0, le=60)] = 60
+    """Candidates kept of each answer, in its order, with the features they were ranked by."""
+    queue: Positive = 2_000
+    """Decisions that may wait for the disk in one process; past it they are lost, and counted."""
+    explore: Share = 0.0
+    """Share of similar-item answers whose shown items come in random order: what it takes to
+    learn without the bias of the positions. The propensities of all answers say so."""
+
+
+class JoinSettings(Settings, frozen=True, kw_only=True):
+    """How long after an impression something counts as its outcome (SPEC §3.2)."""
+
+    click_minutes: Positive = 30
+    """A click, and the view it leads to, after the impression."""
+    action_hours: Positive = 24
+    """Other actions, and a purchase without a click, after the impression."""
+    purchase_days: Positive = 30
+    """A purchase, its fee and halo sales after the click."""
+    slot_seconds: Positive = 20
+    """The reward of a content slot."""
+    awareness_days: Positive = 7
+    """A visit to what an announcement announced."""
+
+
+class TelemetrySettings(Settings, frozen=True, kw_only=True):
+    """OpenTelemetry spans of each hop."""
+
+    exporter: Literal["none", "console", "otlp"] = "none"
+    """`otlp` needs the extra `otel`; `console` writes spans to stderr."""
+    endpoint: str = "http://127.0.0.1:4318/v1/traces"
+    """Where OTLP over HTTP goes."""
+    sample: Share = 0.01
+    """Share of the traces begun here that are recorded; a caller's own choice goes first."""
+
+
 class KindredSettings(Settings, frozen=True, kw_only=True):
     """All of it."""
 
@@ -328,3 +404,8 @@ class KindredSettings(Settings, frozen=True, kw_only=True):
     ranker: RankerSettings = RankerSettings()
     blend: BlendSettings = BlendSettings()
     imports: ImportSettings = ImportSettings()
+    events: EventSettings = EventSettings()
+    sessions: SessionSettings = SessionSettings()
+    decisions: DecisionSettings = DecisionSettings()
+    join: JoinSettings = JoinSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()

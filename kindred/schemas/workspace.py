@@ -28,8 +28,18 @@ class Workspace:
         return self.root / "encodings.sqlite"
 
     @property
+    def log(self) -> Path:
+        """Events of the open hours."""
+        return self.root / "log.sqlite"
+
+    @property
+    def decisions(self) -> Path:
+        """Decisions of the open hours, with their features."""
+        return self.root / "decisions.sqlite"
+
+    @property
     def lake(self) -> Path:
-        """Events in Parquet."""
+        """Events, decisions and their join in Parquet."""
         return self.root / "lake"
 
     @property

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kindred.events.contract import EVENT_SCHEMA, check_events, event_columns
+from kindred.events.contract import EVENT_SCHEMA, FACTS, check_events, event_columns
 from kindred.schemas.event import Action, EntityKind, Event, Platform, Role
 
 alphabet = st.sampled_from("aé日 \0-0A")
@@ -107,4 +107,4 @@ def test_absent_fields_take_the_defaults_of_the_type() -> None:
 
 
 def test_columns_are_the_fields_of_the_type() -> None:
-    assert tuple(EVENT_SCHEMA) == Event.__struct_fields__
+    assert tuple(EVENT_SCHEMA) == (*Event.__struct_fields__, *FACTS)
