@@ -111,3 +111,6 @@ JOINED_SCHEMA = pl.Schema(
 `occurred_at` is the decision's. `attribution` is the weakest link that an outcome of the row came
 by: `decision`, `trace`, `session` or `visitor`; null without an outcome. `censored` holds while a
 window that could still change the row is open."""
+
+JOINED = LakeTable("joined", JOINED_SCHEMA, "decision_id")
+"""For reading: a day is written whole, by `events.joining`."""

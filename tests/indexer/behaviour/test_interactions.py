@@ -48,7 +48,7 @@ def test_only_known_items_count():
     events = [
         event(entity_id="a"),
         event(entity_id="nowhere"),
-        event(entity_id="a", entity_kind=EntityKind.SHOP),
+        event(entity_id="a", action=Action.FOLLOW_SELLER, entity_kind=EntityKind.SHOP),
         event(entity_id="b", action=Action.PURCHASE),
     ]
     found = load(events)
