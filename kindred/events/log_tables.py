@@ -1,0 +1,79 @@
+"""Tables of the event log: events of the open hours, what was refused, who became whom."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from kindred.events.database import WAIT_S, Tables, connect, prepare
+from kindred.schemas.errors import LogError
+
+# Codes 0 and 1 of `action` are impression and inview: no part of a session, so not in its indexes.
+LOG_TABLES = Tables(
+    "event log",
+    (
+        """
+CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_id TEXT NOT NULL UNIQUE,
+    occurred_at INTEGER NOT NULL,
+    received_at INTEGER NOT NULL,
+    action INTEGER NOT NULL,
+    entity_kind TEXT NOT NULL,
+    entity_id TEXT NOT NULL,
+    user_id TEXT,
+    device_id TEXT,
+    session_id TEXT,
+    logged_in INTEGER NOT NULL,
+    role TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    text TEXT,
+    surface TEXT,
+    decision_id TEXT,
+    position INTEGER,
+    traceparent TEXT,
+    country TEXT,
+    postcode TEXT,
+    value_minor INTEGER,
+    dwell_ms INTEGER,
+    formats INTEGER,
+    seller_id TEXT,
+    ad_rate_bp INTEGER
+);
+CREATE INDEX events_by_time ON events (occurred_at);
+CREATE INDEX events_by_user ON events (user_id, occurred_at)
+    WHERE user_id IS NOT NULL AND action > 1;
+CREATE INDEX events_by_device ON events (device_id, occurred_at)
+    WHERE device_id IS NOT NULL AND user_id IS NULL AND action > 1;
+CREATE INDEX events_by_session ON events (session_id, occurred_at)
+    WHERE session_id IS NOT NULL AND action > 1;
+CREATE TABLE rejects (
+    number INTEGER PRIMARY KEY,
+    received_at INTEGER NOT NULL,
+    path TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    raw BLOB NOT NULL
+);
+CREATE TABLE merges (
+    anonymous TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    PRIMARY KEY (anonymous, user_id)
+) WITHOUT ROWID
+""",
+    ),
+)
+
+
+def open_log_file(path: Path, wait_s: float = WAIT_S) -> sqlite3.Connection:
+    """A connection to the event log at `path`, made when missing; sqlite3.Error where it fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    db = connect(path, wait_s)
+    try:
+        prepare(db, LOG_TABLES, LogError, wait_s)
+        db.execute("PRAGMA wal_autocheckpoint = 4000")
+        db.execute("PRAGMA journal_size_limit = 67108864")
+    except BaseException:
+        db.close()
+        raise
+    return db
