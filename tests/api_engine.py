@@ -19,6 +19,7 @@ from kindred.schemas.query import (
     RankedItem,
     SessionRecallRequest,
     SimilarRequest,
+    Subject,
 )
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
@@ -88,6 +89,9 @@ class DictEngine:
         page = list(self.items.values())[after : after + limit]
         more = after + limit < len(self.items)
         return ItemPage(items=page, next=after + limit if more else None)
+
+    def merge_visitor(self, anonymous: Subject, user_id: str) -> None:
+        self._enter((anonymous, user_id))
 
     def readiness(self) -> Readiness:
         return Readiness(

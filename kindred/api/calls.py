@@ -24,6 +24,8 @@ from kindred.schemas.query import (
     Neighbours,
     SessionRecallRequest,
     SimilarRequest,
+    Subject,
+    VisitorMerge,
 )
 
 T = TypeVar("T")
@@ -144,6 +146,11 @@ class Calls:
         answer = await self.reads.run(timed)
         self._metrics.answered(use, answer)
         return answer
+
+    async def merge_visitor(self, told: VisitorMerge) -> None:
+        """See Engine.merge_visitor."""
+        anonymous = Subject(device_id=told.device_id, session_id=told.session_id)
+        await self.writes.run(lambda: self._engine.merge_visitor(anonymous, told.user_id))
 
     async def neighbors(
         self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool

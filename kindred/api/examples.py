@@ -24,6 +24,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "geo": {"kind": "radius", "lat": 59.91, "lon": 10.75, "radius_m": 50_000},
     },
     "SimilarRequest": {"item_id": "table-1", "k": 6, "filters": {"price_max_minor": 60_000}},
+    "VisitorMerge": {"user_id": "user-3", "device_id": "device-9"},
     "SessionRecallRequest": {
         "actions": [
             {"item_id": "table-1", "action": "view"},

@@ -38,11 +38,12 @@ from kindred.schemas.query import (
     Problem,
     SessionRecallRequest,
     SimilarRequest,
+    VisitorMerge,
 )
 
 MODELS = (
     SimilarRequest, SessionRecallRequest, Answer, Neighbours, ItemBatch, BatchResult, Item,
-    ItemPage, Filters, Problem, Readiness, Alive,
+    ItemPage, Filters, Problem, Readiness, Alive, VisitorMerge,
 )  # fmt: skip
 ASSETS = "/static/swagger-ui"
 _PREFIX = "#/components/schemas/"
@@ -70,6 +71,7 @@ RULES: dict[str, dict[str, Any]] = {
         ]
     },
     "SimilarRequest": {"oneOf": [_told("item_id"), _told("item")]},
+    "VisitorMerge": {"anyOf": [_told("device_id"), _told("session_id")]},
     "SessionRecallRequest": {
         "anyOf": [
             {"required": ["actions"], "properties": {"actions": {"minItems": 1}}},
@@ -99,6 +101,7 @@ def openapi_config(*, keys: bool) -> OpenAPIConfig:
         tags=[
             Tag(name="answers", description="The questions that Kindred answers."),
             Tag(name="catalogue", description="The items."),
+            Tag(name="events", description="What people do."),
             Tag(name="operations", description="Health."),
         ],
         components=Components(security_schemes={SCHEME: scheme} if keys else {}),

@@ -14,6 +14,7 @@ from kindred.schemas.query import (
     Neighbours,
     SessionRecallRequest,
     SimilarRequest,
+    Subject,
 )
 
 
@@ -53,6 +54,9 @@ class Engine(Protocol):
 
     def session_recall(self, request: SessionRecallRequest, *, decision_id: str) -> Answer:
         """Candidates for a session."""
+
+    def merge_visitor(self, anonymous: Subject, user_id: str) -> None:
+        """What a device or session did so far is the user's; durable. LogError where it fails."""
 
     def neighbors(
         self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool

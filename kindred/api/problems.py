@@ -19,6 +19,7 @@ from kindred.schemas.errors import (
     CatalogueError,
     InputError,
     KindredError,
+    LogError,
     NotBuilt,
     StoreTimeout,
     StoreUnavailable,
@@ -58,6 +59,7 @@ _STATUS: Mapping[type[KindredError], tuple[int, str, str]] = {
     StoreUnavailable: (503, "store-unavailable", "The vector store does not answer"),
     StoreTimeout: (504, *_TITLES[504]),
     CatalogueError: (503, "catalogue-unavailable", "The catalogue cannot be read or written"),
+    LogError: (503, "log-unavailable", "The event log cannot be written"),
     Overloaded: (503, "overloaded", "More requests wait than this process will hold"),
     Hung: (503, "hung", "The answer took far longer than it may"),
 }

@@ -14,14 +14,16 @@ import structlog
 from kindred.api.answers import listed
 from kindred.api.neighbours import find_neighbours
 from kindred.api.ports import ItemPage, Readiness
+from kindred.events.sessions import Sessions
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.live import Live
 from kindred.rerank.funnel import Funnel, Ranked, run
 from kindred.retrieval.queries import Anchor, Queries, make_queries, seed_weights
 from kindred.retrieval.sources import SOURCES, SPACES
+from kindred.retrieval.visitor import Seeds, seeds_of
 from kindred.schemas.clock import micros_now
-from kindred.schemas.errors import InputError, KindredError, NotBuilt, UnknownItem
+from kindred.schemas.errors import InputError, KindredError, LogError, NotBuilt, UnknownItem
 from kindred.schemas.event import ACTION_CODE
 from kindred.schemas.item import Item
 from kindred.schemas.query import (
@@ -32,6 +34,7 @@ from kindred.schemas.query import (
     SessionAction,
     SessionRecallRequest,
     SimilarRequest,
+    Subject,
 )
 from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import KindredSettings
@@ -59,6 +62,7 @@ class Service:
         open_bundle: Callable[[Bundle | None], Bundle | None],
         encoders: Mapping[str, Encoder],
         action_weights: Floats,
+        sessions: Sessions,
         clock: Callable[[], int] = micros_now,
     ) -> None:
         """`open_bundle(current)` gives a newer bundle, or None where the current one is newest."""
@@ -67,6 +71,7 @@ class Service:
         self._open_bundle = open_bundle
         self._encoders = encoders
         self._weights = action_weights
+        self._sessions = sessions
         self._clock = clock
         self._bundle: Bundle | None = None
         self._problem = "no index has been loaded yet"
@@ -84,13 +89,15 @@ class Service:
     def similar(self, request: SimilarRequest, *, decision_id: str) -> Answer:
         """See Engine.similar."""
         bundle = self.bundle
-        queries = self._similar_queries(bundle, request)
+        seeds, degraded = self._seeds(request.subject, request.session, request.item_id)
+        queries = self._similar_queries(bundle, request, seeds)
         funnel = bundle.funnel
         if not request.blend:
             plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
             funnel = replace(funnel, blend=plain)
         with bundle.live.reading():
             ranked = run(funnel, queries, k=request.k, deadline_ms=self._settings.api.deadline_ms)
+            ranked = replace(ranked, degraded=(*degraded, *ranked.degraded))
             return self._answer(bundle, ranked, request.k, decision_id, request.explain)
 
     def session_recall(self, request: SessionRecallRequest, *, decision_id: str) -> Answer:
@@ -100,13 +107,14 @@ class Service:
             known = ", ".join(SOURCES)
             raise InputError(f"no source {min(unknown)!r}; there are {known}", "$.sources")
         bundle = self.bundle
-        actions = in_order(request.actions)
+        seeds, degraded = self._seeds(request.subject, request.actions)
         queries = self._queries(
             bundle,
-            actions,
+            seeds.actions,
             filters=request.filters,
             exclude_seeds=request.exclude_seen,
             place=request.place,
+            dislike=seeds.dismissed,
         )
         wide = msgspec.structs.replace(bundle.funnel.recall, candidates=request.n)
         with bundle.live.reading():
@@ -118,12 +126,13 @@ class Service:
                 sources=request.sources,
             )
             answer = self._answer(bundle, ranked, request.n, decision_id, request.explain)
+        answer.degraded.extend(degraded)
         for source in sorted(set(request.sources or ()) & set(SPACES)):
             if source not in bundle.funnel.corpus.tables:
                 answer.degraded.append(f"recall: the index has no {source} vectors")
         if not len(queries.seeds):
             known = "none of the session's items is in the index"
-            answer.degraded.append(f"session: {known if actions else 'no actions are known'}")
+            answer.degraded.append(f"session: {known if seeds.actions else 'no actions are known'}")
         return answer
 
     def neighbors(
@@ -213,9 +222,33 @@ class Service:
         """See Engine.close."""
         if self._bundle is not None:
             self._bundle.live.close()
+        self._sessions.close()
         self._catalogue.close()
 
-    def _similar_queries(self, bundle: Bundle, request: SimilarRequest) -> Queries:
+    def _seeds(
+        self,
+        subject: Subject | None,
+        told: Sequence[SessionAction],
+        without: str | None = None,
+    ) -> tuple[Seeds, tuple[str, ...]]:
+        """(what the session says, what was left out): the caller's actions, else the log's.
+
+        A log that cannot be read costs the session, not the answer.
+        """
+        if told or subject is None:
+            return Seeds(in_order(told)), ()
+        try:
+            session = self._sessions.of(subject)
+        except LogError as error:
+            self._log.error("a session cannot be read", reason=str(error))
+            return Seeds(), ("session: the log cannot be read",)
+        return seeds_of(session, self._weights, without), ()
+
+    def merge_visitor(self, anonymous: Subject, user_id: str) -> None:
+        """See Engine.merge_visitor."""
+        self._sessions.merge(anonymous, user_id)
+
+    def _similar_queries(self, bundle: Bundle, request: SimilarRequest, seeds: Seeds) -> Queries:
         """The session so far with the seed as its newest item."""
         item, inline = request.item, request.item is not None
         seed: tuple[SessionAction, ...] = ()
@@ -234,11 +267,11 @@ class Service:
                     raise UnknownItem(request.item_id)
         queries = self._queries(
             bundle,
-            (*in_order(request.session), *seed),
+            (*seeds.actions, *seed),
             filters=request.filters,
             exclude_seeds=True,
             place=request.place,
-            dislike=request.dislike,
+            dislike=(*request.dislike, *seeds.dismissed),
         )
         if item is None:
             return queries

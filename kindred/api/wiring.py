@@ -12,6 +12,7 @@ import numpy as np
 from kindred.api import learning
 from kindred.api.service import Bundle, Service
 from kindred.api.settings_file import load_settings as read_settings
+from kindred.events.sessions import Sessions
 from kindred.indexer.behaviour.interactions import action_weights
 from kindred.indexer.build import BehaviourSpace, build_index
 from kindred.indexer.builder import Builder
@@ -103,7 +104,10 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
             live.close()
             raise
 
-    service = Service(catalogue, settings, open_bundle, encoders, action_weights(settings.signals))
+    sessions = Sessions(workspace.log, settings.sessions)
+    service = Service(
+        catalogue, settings, open_bundle, encoders, action_weights(settings.signals), sessions
+    )
     service.refresh()
     return service
 

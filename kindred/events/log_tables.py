@@ -58,7 +58,7 @@ CREATE TABLE merges (
     anonymous TEXT NOT NULL,
     user_id TEXT NOT NULL,
     at INTEGER NOT NULL,
-    PRIMARY KEY (anonymous, user_id)
+    PRIMARY KEY (user_id, anonymous)
 ) WITHOUT ROWID
 """,
     ),

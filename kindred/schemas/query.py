@@ -114,6 +114,7 @@ class SimilarRequest(Record, frozen=True, kw_only=True):
     dislike: Annotated[tuple[Id, ...], Meta(max_length=64)] = ()
     """Negative seeds: move away from these."""
     session: Annotated[tuple[SessionAction, ...], Meta(max_length=64)] = ()
+    """What the visitor did lately; absent, what the log knows of the subject's last hour."""
     subject: Subject | None = None
     place: Place | None = None
     filters: Filters = Filters()
@@ -133,6 +134,7 @@ class SessionRecallRequest(Record, frozen=True, kw_only=True):
     """The search team's question: candidates for this session."""
 
     actions: Annotated[tuple[SessionAction, ...], Meta(max_length=64)] = ()
+    """What the visitor did lately; absent, what the log knows of the subject's last hour."""
     subject: Subject | None = None
     place: Place | None = None
     filters: Filters = Filters()
@@ -146,6 +148,21 @@ class SessionRecallRequest(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if not self.actions and self.subject is None:
             raise ValueError("one of `actions` and `subject` is required")
+
+
+class VisitorMerge(Record, frozen=True, kw_only=True):
+    """A log-in: the visitor of this device or session is this user.
+
+    What they did here without a user until now belongs to the user's session.
+    """
+
+    user_id: Id
+    device_id: Id | None = None
+    session_id: Id | None = None
+
+    def __post_init__(self) -> None:
+        if self.device_id is None and self.session_id is None:
+            raise ValueError("one of `device_id` and `session_id` is required")
 
 
 class SourceScore(Record, frozen=True, kw_only=True):

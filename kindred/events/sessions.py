@@ -1,0 +1,202 @@
+"""What a visitor did in the last hour: an indexed read of the log's tail (SPEC §3.4, E1-E3, E9).
+
+There is no state beside the log: an event that one process has committed is in the session that
+another reads next. `sessions_at` says the same of any moment from columns of events.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from kindred.events.actions import PASSIVE
+from kindred.schemas.clock import micros_now
+from kindred.schemas.errors import InputError, LogError
+from kindred.schemas.event import ACTION_CODE, ACTIONS, Action, EntityKind
+from kindred.schemas.query import Subject
+from kindred.schemas.settings import SessionSettings
+
+MINUTE = 60_000_000
+_READ = "SELECT occurred_at, event_id, action, entity_kind, entity_id, text FROM events WHERE "
+_ACTED = f" AND action > {max(ACTION_CODE[a.value] for a in PASSIVE)} AND occurred_at >= :since"
+_NEWEST = " ORDER BY occurred_at DESC, event_id DESC LIMIT :most"
+_OWN = {
+    "user": f"{_READ}user_id = :user{_ACTED}",
+    "device": f"{_READ}device_id = :device AND user_id IS NULL{_ACTED}",
+    "session": f"{_READ}session_id = :session AND (user_id IS NULL OR user_id = :user){_ACTED}",
+    "alone": f"{_READ}session_id = :session{_ACTED}",
+}
+_MERGED = "SELECT anonymous, at FROM merges WHERE user_id = ?"
+_BEFORE_LOGIN = {
+    "device": f"{_READ}device_id = :id AND user_id IS NULL{_ACTED} AND occurred_at <= :at",
+    "session": f"{_READ}session_id = :id AND user_id IS NULL{_ACTED} AND occurred_at <= :at",
+}
+_MERGE = (
+    "INSERT INTO merges (anonymous, user_id, at) VALUES (?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET at = max(at, excluded.at)"
+)
+_Row = tuple[int, str, int, str, str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A visitor's actions, newest first, in parallel columns."""
+
+    occurred_at: tuple[int, ...] = ()
+    action: tuple[int, ...] = ()
+    """ACTION_CODE"""
+    entity_kind: tuple[str, ...] = ()
+    entity_id: tuple[str, ...] = ()
+    text: tuple[str | None, ...] = ()
+    """The words of searches."""
+
+    def __len__(self) -> int:
+        return len(self.occurred_at)
+
+    def streams(self) -> dict[tuple[EntityKind, Action], list[tuple[int, str]]]:
+        """(time, entity) by (entity kind, action), newest first (SPEC E2)."""
+        found: dict[tuple[EntityKind, Action], list[tuple[int, str]]] = {}
+        told = zip(self.entity_kind, self.action, self.occurred_at, self.entity_id, strict=True)
+        for kind, action, at, entity in told:
+            found.setdefault((EntityKind(kind), ACTIONS[action]), []).append((at, entity))
+        return found
+
+
+class Sessions:
+    """Reads sessions from `log.sqlite`, by any number of threads and processes.
+
+    LogError where the log cannot be read. A log that is not there yet has no sessions.
+    """
+
+    def __init__(
+        self, path: Path, settings: SessionSettings, clock: Callable[[], int] = micros_now
+    ) -> None:
+        self._path, self._clock = path, clock
+        self._window = settings.window_minutes * MINUTE
+        self._most = settings.actions
+        self._local = threading.local()
+        self._opened: list[sqlite3.Connection] = []
+
+    def of(self, subject: Subject) -> Session:
+        """The visitor's last hour.
+
+        A user's actions under any device, and those of before the log-in that `merge` told of;
+        without a user the device's anonymous ones, so that whoever shares a device with a user
+        who logged out sees nothing of theirs. A session id named beside them adds its actions,
+        as far as no other user did them.
+        """
+        since = self._clock() - self._window
+        try:
+            db = self._connection()
+            return newest([] if db is None else self._rows(db, subject, since), self._most)
+        except sqlite3.Error as error:
+            raise LogError(f"sessions: {error}") from error
+
+    def merge(self, anonymous: Subject, user_id: str) -> None:
+        """At log-in: what this device or session did without a user until now is the user's.
+
+        Durable when it returns; twice is as good as once. What the device does without a user
+        afterwards is not.
+        """
+        told = [("device", anonymous.device_id), ("session", anonymous.session_id)]
+        now = self._clock()
+        rows = [(f"{kind}:{name}", user_id, now) for kind, name in told if name is not None]
+        if not rows:
+            raise InputError("one of `device_id` and `session_id` is required", "$")
+        try:
+            db = sqlite3.connect(f"file:{self._path}?mode=rw", uri=True, timeout=5)
+            try:
+                with db:
+                    db.executemany(_MERGE, rows)
+            finally:
+                db.close()
+        except sqlite3.Error as error:
+            raise LogError(f"merging visitors: {error}") from error
+
+    def close(self) -> None:
+        """Release the files."""
+        for db in self._opened:
+            db.close()
+        self._opened.clear()
+        self._local = threading.local()
+
+    def _connection(self) -> sqlite3.Connection | None:
+        db: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if db is None:
+            if not self._path.is_file():
+                return None
+            # A reader never waits for a writer in WAL; the time-out is for a checkpoint's moment.
+            db = sqlite3.connect(
+                f"file:{self._path}?mode=ro", uri=True, timeout=0.1, check_same_thread=False
+            )
+            self._local.db = db
+            self._opened.append(db)
+        return db
+
+    def _rows(self, db: sqlite3.Connection, subject: Subject, since: int) -> list[_Row]:
+        user, device, session = subject.user_id, subject.device_id, subject.session_id
+        asked = {
+            "user": user, "device": device, "session": session,
+            "since": since, "most": self._most,
+        }  # fmt: skip
+        named = [("user", user), ("device", device if user is None else None)]
+        if session is not None:
+            named.append(("alone" if user is None and device is None else "session", session))
+        rows: list[_Row] = []
+        for which, name in named:
+            if name is not None:
+                rows += db.execute(_OWN[which] + _NEWEST, asked)
+        if user is not None:
+            for anonymous, at in db.execute(_MERGED, (user,)).fetchall():
+                kind, _, name = anonymous.partition(":")
+                rows += db.execute(_BEFORE_LOGIN[kind] + _NEWEST, {**asked, "id": name, "at": at})
+        return rows
+
+
+def newest(rows: list[_Row], most: int) -> Session:
+    """The session of rows (time, event id, …), each event once, whatever their order."""
+    if not rows:
+        return Session()
+    ordered = sorted(set(rows), key=lambda row: row[:2], reverse=True)[:most]
+    at, _, action, kind, entity, text = zip(*ordered, strict=True)
+    return Session(at, action, kind, entity, text)
+
+
+def sessions_at(
+    events: pl.LazyFrame, asked: pl.DataFrame, settings: SessionSettings
+) -> pl.DataFrame:
+    """Sessions as of past moments, from events (EVENT_SCHEMA): what `Sessions.of` said then.
+
+    `asked` has `ask` (any key), `by` (`user_id`, `device_id` or `session_id`), `id` and `at` µs.
+    Answers `ask`, `place` (0 = newest), `occurred_at`, `action` code, `entity_kind`, `entity_id`;
+    merges are not looked at.
+    """
+    passive = [a.value for a in PASSIVE]
+    acted = events.filter(~pl.col("action").is_in(passive)).select(
+        "event_id", "occurred_at", "entity_kind", "entity_id", "user_id", "device_id",
+        "session_id", action=pl.col("action").replace_strict(ACTION_CODE, return_dtype=pl.Int64),
+    )  # fmt: skip
+    found = []
+    for by in ("user_id", "device_id", "session_id"):
+        mine = asked.lazy().filter(pl.col("by") == by).select("ask", "at", pl.col("id").alias(by))
+        theirs = acted.filter(pl.col("user_id").is_null()) if by == "device_id" else acted
+        found.append(theirs.join(mine, on=by).select(_KEPT))
+    age = pl.col("at") - pl.col("occurred_at")
+    ordered = (
+        pl.concat(found)
+        .filter(age.is_between(0, settings.window_minutes * MINUTE))
+        .sort("ask", "occurred_at", "event_id", descending=[False, True, True])
+        .with_columns(place=pl.int_range(pl.len()).over("ask"))
+        .filter(pl.col("place") < settings.actions)
+    )
+    return ordered.select(
+        "ask", "place", "occurred_at", "action", "entity_kind", "entity_id"
+    ).collect()
+
+
+_KEPT = ("ask", "at", "event_id", "occurred_at", "action", "entity_kind", "entity_id")
