@@ -22,6 +22,7 @@ from kindred.schemas.query import Subject
 from kindred.schemas.settings import SessionSettings
 
 MINUTE = 60_000_000
+_MAPPED = 1 << 30
 _READ = "SELECT occurred_at, event_id, action, entity_kind, entity_id, text FROM events WHERE "
 _ACTED = f" AND action > {max(ACTION_CODE[a.value] for a in PASSIVE)} AND occurred_at >= :since"
 _NEWEST = " ORDER BY occurred_at DESC, event_id DESC LIMIT :most"
@@ -134,6 +135,7 @@ class Sessions:
             db = sqlite3.connect(
                 f"file:{self._path}?mode=ro", uri=True, timeout=0.1, check_same_thread=False
             )
+            db.execute(f"PRAGMA mmap_size = {_MAPPED}")  # pages are read where they lie
             self._local.db = db
             self._opened.append(db)
         return db
