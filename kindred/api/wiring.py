@@ -33,7 +33,7 @@ from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
-SERVING = ("pairs", "forward", "als", "history", "ranker")
+SERVING = ("pairs", "forward", "als", "history", "exposure", "ranker")
 """Stages whose versions an index version names."""
 
 load_settings = read_settings

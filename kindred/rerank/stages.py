@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from kindred.indexer.behaviour.exposure import Exposure
 from kindred.indexer.behaviour.history import History, bestsellers
 from kindred.indexer.behaviour.interactions import Interactions, action_weights
 from kindred.indexer.behaviour.pairs import PairTable
@@ -76,6 +77,7 @@ def corpus_of(
         forward=PairTable(**arrays["forward"]) if "forward" in arrays else None,
         history=history,
         bestsellers=best,
+        exposure=Exposure.load(arrays["exposure"]) if "exposure" in arrays else None,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kindred.indexer.behaviour.exposure import Exposure
 from kindred.indexer.behaviour.history import Bestsellers, History
 from kindred.indexer.behaviour.pairs import PairTable
 from kindred.indexer.columns import Columns, haversine
@@ -45,6 +46,7 @@ class Corpus:
     forward: PairTable | None = None
     history: History | None = None
     bestsellers: Bestsellers | None = None
+    exposure: Exposure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The behaviour stages: pairs, forward pairs, ALS, item history, each as of one moment.
+"""The behaviour stages: pairs, forward pairs, ALS, history, exposure, each as of one moment.
 
 The first three are judged by the next item of visits that they have not learned from: a version
 that guesses clearly worse than the one in use does not replace it (SPEC §3.3: HR@10 − 5 %).
@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from kindred.indexer.behaviour.als import train_als
+from kindred.indexer.behaviour.exposure import item_exposure
 from kindred.indexer.behaviour.history import item_history
 from kindred.indexer.behaviour.holdout import (
     NextItem,
@@ -24,6 +25,7 @@ from kindred.indexer.behaviour.holdout import (
     vector_ranks,
     without_targets,
 )
+from kindred.indexer.behaviour.impressions import Impressions, no_impressions
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import count_pairs
 from kindred.indexer.models import Artefact
@@ -36,7 +38,9 @@ from kindred.schemas.settings import KindredSettings
 Maker = Callable[[Mapping[str, Artefact], Progress], Made]
 CODE = 2
 """Revision of what these stages do."""
-NAMES = ("pairs", "forward", "als", "history")
+NAMES = ("pairs", "forward", "als", "history", "exposure")
+UNJUDGED = ("history", "exposure")
+"""Facts: they have no gate."""
 QUESTIONS = 1000
 """At most this many visits are asked about, and one for each hundred events."""
 SCORES = 200_000_000
@@ -54,21 +58,29 @@ def behaviour_stages(
     settings: KindredSettings,
     inputs: Mapping[str, str],
     *,
+    shown: Impressions | None = None,
+    shown_input: str = "none",
     suffix: str = "",
     threads: int = 0,
 ) -> list[Stage]:
     """Stages made from the actions before `until` on `size` catalogue rows.
 
+    `exposure` is made from the impressions `shown`, whose fingerprint is `shown_input`.
+
     `suffix` is added to their names, so that several moments stand side by side; stages with a
     suffix serve nobody and have no gate.
     """
-    made = _Makers(log, size, until, settings, threads, judged=not suffix)
+    made = _Makers(
+        log, shown or no_impressions(), size, until, settings, threads, judged=not suffix
+    )
     signals = settings.signals
+    read = {"catalogue": inputs.get("catalogue", ""), "joined": shown_input}
     makers: dict[str, tuple[Maker, list[Any]]] = {
         "pairs": (made.pairs, [signals, settings.pairs]),
         "forward": (made.forward, [signals, settings.pairs]),
         "als": (made.als, [signals, settings.als]),
         "history": (made.history, [signals]),
+        "exposure": (made.exposure, []),
     }
     return [
         Stage(
@@ -76,8 +88,8 @@ def behaviour_stages(
             code=CODE,
             make=make,
             settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
-            inputs={**inputs, "until": str(until)},
-            judge=None if suffix or name == "history" else judge,
+            inputs={**(inputs if name != "exposure" else read), "until": str(until)},
+            judge=None if suffix or name in UNJUDGED else judge,
         )
         for name, (make, parts) in makers.items()
     ]
@@ -108,6 +120,7 @@ class _Makers:
     """What the stages share: the events before one moment, and the questions at the gate."""
 
     log: Interactions
+    shown: Impressions
     size: int
     until: int
     settings: KindredSettings
@@ -164,6 +177,11 @@ class _Makers:
     def history(self, _: Mapping[str, Artefact], __: Progress) -> Made:
         made = item_history(self.log, self.size, self.until, self.settings.signals)
         return Made(arrays=made.arrays(), summary=f"{len(made.by_popularity):,} items with history")
+
+    def exposure(self, _: Mapping[str, Artefact], __: Progress) -> Made:
+        made = item_exposure(self.shown, self.size, self.until)
+        shown = np.unique(self.shown.row[self.shown.ts < self.until])
+        return Made(arrays=made.arrays(), summary=f"{int((shown >= 0).sum()):,} items were shown")
 
 
 def _metrics(ranks: Rows) -> dict[str, Any]:

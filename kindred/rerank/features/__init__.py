@@ -6,7 +6,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from kindred.rerank.features import context, history, provenance, relation, similarity
+from kindred.rerank.features import context, exposure, history, provenance, relation, similarity
 from kindred.rerank.features.group import Context, Feature, FeatureGroup
 from kindred.schemas.ranking import Floats
 
@@ -18,6 +18,7 @@ GROUPS: tuple[FeatureGroup, ...] = (
     relation.GROUP,
     provenance.GROUP,
     context.GROUP,
+    exposure.GROUP,
 )
 FEATURES: tuple[str, ...] = tuple(f.name for g in GROUPS for f in g.features)
 SPECIFICATION = blake2b("\n".join(FEATURES).encode(), digest_size=8).hexdigest()

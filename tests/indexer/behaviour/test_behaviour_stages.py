@@ -48,7 +48,7 @@ def store(tmp_path: Path) -> ModelStore:
 def test_every_stage_is_kept_and_can_be_loaded(store: ModelStore):
     log = market()
     rows = run(store, log, "e1")
-    assert [rows[n].state for n in NAMES] == ["trained"] * 4
+    assert [rows[n].state for n in NAMES] == ["trained"] * len(NAMES)
     table = PairTable.load(store.load("pairs").arrays)
     np.testing.assert_array_equal(table.rows, count_pairs(log, ROWS, SETTINGS.pairs).rows)
     assert len(PairTable.load(store.load("forward").arrays).rows)

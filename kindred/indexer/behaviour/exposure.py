@@ -1,0 +1,152 @@
+"""How an item did where it was shown: counts, smoothed rates, clicks over expected clicks.
+
+Everything is as of one moment. An outcome counts by its own moment: a purchase of tomorrow is not
+in today's figures, though its impression is of last week.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kindred.indexer.behaviour.impressions import CLICK, PLATFORMS, Impressions
+from kindred.schemas.clock import DAY
+from kindred.schemas.errors import VersionMismatch
+from kindred.schemas.ranking import Doubles, Floats, Rows
+
+WINDOWS: dict[str, int] = {"1d": 1, "7d": 7, "30d": 30}
+"""Days back from the moment."""
+LONGEST = max(WINDOWS.values())
+COUNTED = ("clicks", "watches", "carts", "offers", "buy_nows", "purchases")
+"""Plural of `impressions.OUTCOMES`, in their order."""
+PRIOR = 50.0
+"""Impressions (clicks, for purchases) at the catalogue's mean rate that a smoothed rate begins
+with (SPEC §3.7)."""
+ENOUGH_CLICKS = 200
+"""Clicks on a platform's randomised lists from which they alone give its position curve."""
+DEEPEST = 60
+"""Positions from here on count as one."""
+
+NAMES = (
+    *(f"shown_{what}_{window}" for what in ("times", *COUNTED) for window in WINDOWS),
+    "shown_ctr",
+    "shown_cvr",
+    "shown_coec",
+)
+"""Columns of `Exposure.values`; MEANINGS says what each is."""
+MEANINGS: dict[str, str] = {
+    **{f"shown_times_{w}": f"times shown in the last {w}" for w in WINDOWS},
+    **{f"shown_{c}_{w}": f"{c} that came of being shown, in the last {w}"
+       for c in COUNTED for w in WINDOWS},
+    "shown_ctr": "clicks per time shown in 30d, smoothed towards the catalogue's rate",
+    "shown_cvr": "purchases per click in 30d, smoothed towards the catalogue's rate",
+    "shown_coec": "clicks over those expected at the positions where it stood, 30d, smoothed to 1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """Facts about each of N rows as of one moment; N = 0 where nothing is known."""
+
+    values: Floats
+    """float32[N, len(NAMES)], NaN = unknown"""
+
+    def gather(self, rows: Rows) -> Floats:
+        """float32[m, len(NAMES)]: the values of rows; NaN for rows outside (-1, or newer)."""
+        found = np.full((len(rows), len(NAMES)), np.nan, np.float32)
+        known = (rows >= 0) & (rows < len(self.values))
+        found[known] = self.values[rows[known]]
+        return found
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The columns by name, to be kept."""
+        return {"values": self.values}
+
+    @classmethod
+    def load(cls, arrays: Mapping[str, NDArray[Any]]) -> Exposure:
+        """From its arrays. Raises VersionMismatch where they have other columns."""
+        if arrays["values"].shape[1:] != (len(NAMES),):
+            raise VersionMismatch(
+                f"item exposure has {arrays['values'].shape[1:]} columns, not {len(NAMES)}: "
+                "run `kindred train exposure`"
+            )
+        return cls(values=arrays["values"])
+
+
+def item_exposure(shown: Impressions, n_rows: int, now: int) -> Exposure:
+    """Facts of `n_rows` catalogue rows as of `now`: what happened from then on is left out."""
+    until = int(np.searchsorted(shown.ts, now, side="left"))
+    if not until:
+        return Exposure(values=np.full((0, len(NAMES)), np.nan, np.float32))
+    columns: list[Doubles] = []
+    for days in WINDOWS.values():
+        since = int(np.searchsorted(shown.ts, now - days * DAY, side="left"))
+        columns.append(_count(shown.row[since:until], n_rows))
+    for moments, at in shown.by_moment:
+        for days in WINDOWS.values():
+            low, high = np.searchsorted(moments, [now - days * DAY, now], side="left")
+            columns.append(_count(shown.row[at[low:high]], n_rows))
+    longest = {name: columns[i] for i, name in enumerate(NAMES[:-3]) if name.endswith("_30d")}
+    clicks = longest["shown_clicks_30d"]
+    columns.append(_rate(clicks, longest["shown_times_30d"]))
+    columns.append(_rate(longest["shown_purchases_30d"], clicks))
+    columns.append(_over_expected(shown, n_rows, now, until))
+    return Exposure(values=np.stack(columns, axis=1).astype(np.float32))
+
+
+def expected_clicks(shown: Impressions, since: int, until: int, now: int) -> Doubles:
+    """float64[until - since]: chance of a click of the rows [since, until) as of `now`.
+
+    By position and platform over the whole market. Where a platform's randomised lists have
+    enough clicks, its curve is theirs: elsewhere what stands first is also what is better.
+    """
+    owners = shown.owners[since:until]
+    clicked = shown.outcomes[since:until, CLICK] < now
+    platform = shown.platform[owners].astype(np.int64) + 1
+    key = platform * (DEEPEST + 1) + np.clip(shown.position[since:until], 0, DEEPEST)
+    random = shown.explore[owners]
+    chosen = np.ones(len(key), np.bool_)
+    for code in range(len(PLATFORMS) + 1):
+        here = platform == code
+        if int((clicked & random & here).sum()) >= ENOUGH_CLICKS:
+            chosen &= random | ~here
+    size = (len(PLATFORMS) + 1) * (DEEPEST + 1)
+    tries = np.bincount(key[chosen], minlength=size).reshape(-1, DEEPEST + 1)
+    hits = np.bincount(key[chosen & clicked], minlength=size).reshape(-1, DEEPEST + 1)
+    mean = hits.sum(axis=1, keepdims=True) / np.maximum(tries.sum(axis=1, keepdims=True), 1)
+    curve = (hits + PRIOR * mean) / (tries + PRIOR)
+    chances: Doubles = curve.reshape(-1)[key]
+    return chances
+
+
+def _over_expected(shown: Impressions, n_rows: int, now: int, until: int) -> Doubles:
+    """Of the impressions of the longest window: (clicks + c) / (expected + c), c = PRIOR shown."""
+    since = int(np.searchsorted(shown.ts, now - LONGEST * DAY, side="left"))
+    rows = shown.row[since:until]
+    known = rows >= 0
+    chances = expected_clicks(shown, since, until, now)
+    if not chances.any():
+        return np.full(n_rows, np.nan)
+    expected = np.bincount(rows[known], chances[known], n_rows)
+    clicked = known & (shown.outcomes[since:until, CLICK] < now)
+    prior = PRIOR * float(chances.mean())
+    over: Doubles = (_count(rows[clicked], n_rows) + prior) / (expected + prior)
+    return over
+
+
+def _count(rows: Rows, n_rows: int) -> Doubles:
+    """float64[n_rows]: how often each row occurs; -1 counts nowhere."""
+    return np.bincount(rows[rows >= 0], minlength=n_rows).astype(np.float64)
+
+
+def _rate(hits: Doubles, tries: Doubles) -> Doubles:
+    """hits / tries, with PRIOR tries at the mean rate added; NaN where nothing is known."""
+    if not hits.any() or not tries.any():
+        return np.full(len(hits), np.nan)
+    mean = hits.sum() / tries.sum()
+    rate: Doubles = (hits + PRIOR * mean) / (tries + PRIOR)
+    return rate
