@@ -280,6 +280,28 @@ class RankerSettings(Settings, frozen=True, kw_only=True):
     """Candidates without a label kept for each query, drawn at random past the first 30."""
     development_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     """Newest share of the queries: early stopping, calibration and the gate."""
+    joined_from: Annotated[int, Meta(ge=1)] = 300
+    """Shown lists of which something came, from which on the ranker learns from what was shown;
+    with fewer it learns from what people did next."""
+    joined_lists: Positive = 100_000
+    """At most this many such lists for training, the newest ones."""
+    weights: dict[str, NonNegative] = msgspec.field(default_factory=lambda: {
+        "nothing": 1.0, "click": 1.0, "watch": 6.0, "cart": 15.0, "offer": 38.0, "buy_now": 8.0,
+        "purchase": 15.0,
+    })  # fmt: skip
+    """Weight of a shown item in training by the best that came of it (SPEC B9). They make up for
+    frequencies and need not rise; one that is not named counts 1."""
+    propensity: Literal["none", "ips"] = "none"
+    """`ips`: a shown item also weighs 1 / the chance that it stood where it stood."""
+    propensity_clip: Annotated[float, Meta(ge=1)] = 10.0
+    """Largest such factor."""
+    position_bias: bool = True
+    """Learn what the position alone earned, by platform, and leave it out of the score."""
+    position_regularization: NonNegative = 0.0
+    """L2 penalty on that. Measured on LightGBM's sample, 1.0 loses most of the gain."""
+    open_purchases: bool = True
+    """Impressions whose purchase may still come count as not bought yet; False leaves them out.
+    Those whose other actions may still come are left out in any case."""
 
 
 class BlendSettings(Settings, frozen=True, kw_only=True):
