@@ -15,6 +15,7 @@ import structlog
 from litestar.types import HTTPScope, Message, Send
 
 from kindred.api.ids import span_id, trace_id
+from kindred.api.spans import end_request, request_span, traceparent_of
 
 _TRACEPARENT = re.compile(
     r"^(?!ff)(?P<version>[0-9a-f]{2})-(?P<trace>(?!0{32})[0-9a-f]{32})"
@@ -74,7 +75,8 @@ def traced(scope: HTTPScope, send: Send, served_by: bytes) -> Send:
             incoming_trace = value.decode("latin-1")
         elif name == b"x-request-id":
             incoming_id = value.decode("latin-1")
-    traceparent = next_traceparent(incoming_trace)
+    span = request_span(scope["method"], scope["path"], incoming_trace)
+    traceparent = next_traceparent(incoming_trace) if span is None else traceparent_of(span)
     known = incoming_id is not None and _REQUEST_ID.match(incoming_id)
     request_id = incoming_id if known else traceparent[3:35]
     state: dict[str, Any] = scope.setdefault("state", {})
@@ -88,6 +90,8 @@ def traced(scope: HTTPScope, send: Send, served_by: bytes) -> Send:
     async def send_traced(message: Message) -> None:
         if message["type"] == "http.response.start":
             message["headers"] = [*message["headers"], *ours]
+            if span is not None:
+                end_request(span, message["status"])
         await send(message)
 
     return send_traced

@@ -22,6 +22,7 @@ import uvicorn
 from kindred.api.addresses import listener
 from kindred.api.lifeline import Lifeline, Orders, Report, exit_after
 from kindred.api.ports import Engine
+from kindred.api.spans import start_tracing, stop_tracing
 from kindred.api.telemetry import configure_logging
 from kindred.schemas.errors import SettingsError
 from kindred.schemas.workspace import Workspace
@@ -51,6 +52,7 @@ def main() -> None:
     orders = lifeline.orders()
     structlog.contextvars.bind_contextvars(process=orders.name)
     try:
+        start_tracing(orders.settings.telemetry, orders.name)
         (serve if role == "serve" else build)(orders, lifeline)
     except SettingsError as error:
         lifeline.report(Report(fatal=str(error)))
@@ -87,6 +89,7 @@ def serve(orders: Orders, lifeline: Lifeline) -> None:
     finally:
         stop.ended.set()
         engine.close()
+        stop_tracing()
     sys.stderr.flush()
     os._exit(0)  # engine calls that hang must not hold up the end
 

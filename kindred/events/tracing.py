@@ -1,0 +1,39 @@
+"""Spans of each hop that a request leads to: answer, decision, event, join (SPEC §3.11).
+
+The W3C `traceparent` that travels with decisions and events is the parent, so a trace goes on
+where another process, or another hour, takes it up. Only OpenTelemetry's interface is used here:
+without an exporter (`settings.telemetry`) a hop costs a look at one character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+NAME = "kindred"
+
+
+def sampled(traceparent: str | None) -> bool:
+    """Whether the trace is recorded: bit 0 of its flags."""
+    return traceparent is not None and int(traceparent[-1], 16) & 1 == 1
+
+
+@contextmanager
+def hop(name: str, traceparent: str | None, **attributes: str | int | float) -> Iterator[None]:
+    """A span around the block, below `traceparent`, where that is sampled."""
+    if not sampled(traceparent):
+        yield
+        return
+    from opentelemetry import trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    parent = TraceContextTextMapPropagator().extract({"traceparent": traceparent})
+    tracer = trace.get_tracer(NAME)
+    with tracer.start_as_current_span(name, parent, attributes=attributes):
+        yield
+
+
+def mark(name: str, traceparent: str | None, **attributes: str | int | float) -> None:
+    """A span without a length: something was taken in or joined."""
+    with hop(name, traceparent, **attributes):
+        pass
