@@ -6,8 +6,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
+
+import msgspec
 
 from kindred.api.ports import ItemPage, Readiness
+from kindred.events.check import Batch, EventChecks
+from kindred.events.log import Appended
+from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import SettingsError, UnknownItem
 from kindred.schemas.item import Item
 from kindred.schemas.query import (
@@ -21,7 +27,7 @@ from kindred.schemas.query import (
     SimilarRequest,
     Subject,
 )
-from kindred.schemas.settings import KindredSettings
+from kindred.schemas.settings import EventSettings, KindredSettings
 from kindred.schemas.workspace import Workspace
 
 
@@ -81,6 +87,15 @@ class DictEngine:
 
     def withdraw(self, item_id: str) -> bool:
         return self.items.pop(item_id, None) is not None
+
+    def read_events(self, rows: Sequence[bytes | msgspec.Raw]) -> Batch:
+        return EventChecks(EventSettings()).read(rows, micros_now())
+
+    def log_events(self, batch: Batch, traceparent: str | None) -> Future[Appended]:
+        self._enter((batch, traceparent))
+        logged: Future[Appended] = Future()
+        logged.set_result(Appended(len(batch.events), 0))
+        return logged
 
     def get_item(self, item_id: str) -> Item | None:
         return self.items.get(item_id)

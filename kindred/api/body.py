@@ -92,6 +92,12 @@ class ItemBatch(Record, frozen=True, kw_only=True):
     items: Annotated[tuple[msgspec.Raw, ...], msgspec.Meta(min_length=1)]
 
 
+class EventBatch(Record, frozen=True, kw_only=True):
+    """Events to log. Each row is judged alone: a bad one is answered in `rejected`."""
+
+    events: Annotated[tuple[msgspec.Raw, ...], msgspec.Meta(min_length=1)]
+
+
 _item = msgspec.json.Decoder(Item)
 _filters = msgspec.json.Decoder(Filters)
 
@@ -121,7 +127,7 @@ def decode_items(batch: ItemBatch) -> tuple[list[Item], list[int], list[RowError
     return items, places, errors
 
 
-def check_batch(count: int, limit: int) -> None:
+def check_batch(count: int, limit: int, what: str = "items") -> None:
     """Raise InputError for more rows than one request may hold."""
     if count > limit:
-        raise InputError(f"at most {limit} items in one request, this has {count}", "$.items")
+        raise InputError(f"at most {limit} {what} in one request, this has {count}", f"$.{what}")

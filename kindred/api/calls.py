@@ -12,16 +12,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import msgspec
+
 from kindred.api.ids import time_ordered_id
 from kindred.api.metrics import Metrics
 from kindred.api.ports import Engine, ItemPage, Readiness
 from kindred.api.problems import Hung, Overloaded
+from kindred.events.log import Appended
 from kindred.schemas.item import Item
 from kindred.schemas.query import (
     Answer,
     BatchResult,
+    EventResult,
     Filters,
     Neighbours,
+    RowError,
     SessionRecallRequest,
     SimilarRequest,
     Subject,
@@ -163,6 +168,24 @@ class Calls:
     async def put_items(self, items: Sequence[Item]) -> BatchResult:
         """See Engine.put_items."""
         return await self.writes.run(lambda: self._engine.put_items(items))
+
+    async def put_events(
+        self, rows: Sequence[bytes | msgspec.Raw], traceparent: str | None
+    ) -> EventResult:
+        """See Engine.read_events and Engine.log_events. Only the catalogue needs a thread."""
+        batch = self._engine.read_events(rows)
+
+        def log() -> Future[Appended]:
+            return self._engine.log_events(batch, traceparent)
+
+        logged = await self.writes.run(log) if batch.asks else log()
+        appended = await asyncio.wrap_future(logged)
+        self._metrics.logged(appended, len(batch.refused))
+        return EventResult(
+            accepted=appended.accepted,
+            unchanged=appended.unchanged,
+            rejected=[RowError(index=r.place, path=r.path, reason=r.reason) for r in batch.refused],
+        )
 
     async def withdraw(self, item_id: str) -> bool:
         """See Engine.withdraw."""

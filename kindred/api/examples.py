@@ -18,6 +18,20 @@ _TABLE: dict[str, Any] = {
 EXAMPLES: dict[str, dict[str, Any]] = {
     "Item": _TABLE,
     "ItemBatch": {"items": [_TABLE]},
+    "EventBatch": {
+        "events": [
+            {
+                "event_id": "019a9f0e-9c11-7a52-8e21-5b7d3c0f9a41",
+                "occurred_at": 1_763_627_400_000_000,
+                "action": "add_to_cart",
+                "entity_id": "table-1",
+                "user_id": "user-3",
+                "session_id": "session-12",
+                "decision_id": "019a9f0e-8b5c-7c3e-9d0a-3f1c2b4a5d6e",
+                "position": 0,
+            }
+        ]
+    },
     "Filters": {
         "categories": [["home", "furniture"]],
         "price_max_minor": 60_000,

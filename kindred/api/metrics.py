@@ -11,6 +11,7 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram
 
 from kindred.api.ports import Readiness
+from kindred.events.log import Appended
 from kindred.schemas.query import Answer
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.004, 0.007, 0.01, 0.015, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -26,6 +27,9 @@ class Metrics:
         )
         self._degraded = Counter(
             "kindred_degraded_total", "Answers in which a stage fell back", ["use", "stage"]
+        )
+        self._events = Counter(
+            "kindred_events_total", "Events told over HTTP, by what became of them", ["outcome"]
         )
         self._sequence = Gauge(
             "kindred_index_sequence",
@@ -48,6 +52,12 @@ class Metrics:
             self._stages.labels(use, stage).observe(ms / 1000)
         for stage in answer.degraded:
             self._degraded.labels(use, stage.partition(":")[0]).inc()
+
+    def logged(self, appended: Appended, rejected: int) -> None:
+        """Record what became of a batch of events."""
+        self._events.labels("accepted").inc(appended.accepted)
+        self._events.labels("unchanged").inc(appended.unchanged)
+        self._events.labels("rejected").inc(rejected)
 
     def stands(self, readiness: Readiness) -> None:
         """Record where the index stands."""

@@ -24,15 +24,17 @@ from litestar.openapi.spec import (
 )
 
 from kindred import __version__
-from kindred.api.body import ItemBatch
+from kindred.api.body import EventBatch, ItemBatch
 from kindred.api.examples import EXAMPLES
 from kindred.api.keys import SCHEME
 from kindred.api.ports import ItemPage, Readiness
 from kindred.api.routes.operations import Alive
+from kindred.schemas.event import Event
 from kindred.schemas.item import Item
 from kindred.schemas.query import (
     Answer,
     BatchResult,
+    EventResult,
     Filters,
     Neighbours,
     Problem,
@@ -43,7 +45,8 @@ from kindred.schemas.query import (
 
 MODELS = (
     SimilarRequest, SessionRecallRequest, Answer, Neighbours, ItemBatch, BatchResult, Item,
-    ItemPage, Filters, Problem, Readiness, Alive, VisitorMerge,
+    ItemPage, Filters, Problem, Readiness, Alive, VisitorMerge, EventBatch,
+    EventResult, Event,
 )  # fmt: skip
 ASSETS = "/static/swagger-ui"
 _PREFIX = "#/components/schemas/"
@@ -71,6 +74,7 @@ RULES: dict[str, dict[str, Any]] = {
         ]
     },
     "SimilarRequest": {"oneOf": [_told("item_id"), _told("item")]},
+    "Event": {"anyOf": [_told("user_id"), _told("device_id"), _told("session_id")]},
     "VisitorMerge": {"anyOf": [_told("device_id"), _told("session_id")]},
     "SessionRecallRequest": {
         "anyOf": [
@@ -134,17 +138,18 @@ def component_schemas(max_batch: int) -> dict[str, dict[str, Any]]:
     _, schemas = msgspec.json.schema_components(MODELS, ref_template=_PREFIX + "{name}")
     for name, rules in RULES.items():
         schemas[name].update(rules)
-    schemas["ItemBatch"]["properties"]["items"] = {
-        "type": "array",
-        "minItems": 1,
-        "maxItems": max_batch,
-        "items": {
-            "anyOf": [
-                {"$ref": _PREFIX + "Item"},
-                {"description": "Anything else comes back in `rejected`."},
-            ]
-        },
-    }
+    for batch, rows, row in (("ItemBatch", "items", "Item"), ("EventBatch", "events", "Event")):
+        schemas[batch]["properties"][rows] = {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": max_batch,
+            "items": {
+                "anyOf": [
+                    {"$ref": _PREFIX + row},
+                    {"description": "Anything else comes back in `rejected`."},
+                ]
+            },
+        }
     schemas["Item"]["properties"]["formats"]["minItems"] = 1
     for field in ("categories", "not_categories"):
         schemas["Filters"]["properties"][field]["anyOf"][0]["items"]["minItems"] = 1

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
+import msgspec
+
+from kindred.events.check import Batch
+from kindred.events.log import Appended
 from kindred.schemas.base import Record
 from kindred.schemas.item import Item
 from kindred.schemas.query import (
@@ -68,6 +73,15 @@ class Engine(Protocol):
 
     def withdraw(self, item_id: str) -> bool:
         """End a listing; False where the catalogue does not hold it. Twice is as good as once."""
+
+    def read_events(self, rows: Sequence[bytes | msgspec.Raw]) -> Batch:
+        """Decode events and judge them by themselves. Unlike the others it never blocks."""
+
+    def log_events(self, batch: Batch, traceparent: str | None) -> Future[Appended]:
+        """Log a batch; the future is done after its commit.
+
+        Blocks only where `batch.asks`. CatalogueError, LogFull; the future's is LogError.
+        """
 
     def get_item(self, item_id: str) -> Item | None:
         """The item as the catalogue holds it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +15,9 @@ import structlog
 from kindred.api.answers import listed
 from kindred.api.neighbours import find_neighbours
 from kindred.api.ports import ItemPage, Readiness
+from kindred.events.check import Batch
+from kindred.events.intake import EventIntake
+from kindred.events.log import Appended
 from kindred.events.sessions import Sessions
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.encoders.base import Encoder
@@ -63,6 +67,7 @@ class Service:
         encoders: Mapping[str, Encoder],
         action_weights: Floats,
         sessions: Sessions,
+        events: EventIntake,
         clock: Callable[[], int] = micros_now,
     ) -> None:
         """`open_bundle(current)` gives a newer bundle, or None where the current one is newest."""
@@ -72,6 +77,7 @@ class Service:
         self._encoders = encoders
         self._weights = action_weights
         self._sessions = sessions
+        self._events = events
         self._clock = clock
         self._bundle: Bundle | None = None
         self._problem = "no index has been loaded yet"
@@ -159,6 +165,14 @@ class Service:
         self._catalogue.withdraw([item_id])
         return True
 
+    def read_events(self, rows: Sequence[bytes | msgspec.Raw]) -> Batch:
+        """See Engine.read_events."""
+        return self._events.read(rows)
+
+    def log_events(self, batch: Batch, traceparent: str | None) -> Future[Appended]:
+        """See Engine.log_events."""
+        return self._events.log(batch, traceparent)
+
     def get_item(self, item_id: str) -> Item | None:
         """See Engine.get_item."""
         return self._catalogue.get(item_id)
@@ -222,6 +236,7 @@ class Service:
         """See Engine.close."""
         if self._bundle is not None:
             self._bundle.live.close()
+        self._events.close()
         self._sessions.close()
         self._catalogue.close()
 

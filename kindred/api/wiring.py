@@ -12,6 +12,9 @@ import numpy as np
 from kindred.api import learning
 from kindred.api.service import Bundle, Service
 from kindred.api.settings_file import load_settings as read_settings
+from kindred.events.check import EventChecks
+from kindred.events.intake import EventIntake
+from kindred.events.log import EventLog
 from kindred.events.sessions import Sessions
 from kindred.indexer.behaviour.interactions import action_weights
 from kindred.indexer.build import BehaviourSpace, build_index
@@ -105,8 +108,19 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
             raise
 
     sessions = Sessions(workspace.log, settings.sessions)
+    events = EventIntake(
+        EventLog.open(workspace.log, settings.events),
+        EventChecks(settings.events),
+        catalogue.facts_at,
+    )
     service = Service(
-        catalogue, settings, open_bundle, encoders, action_weights(settings.signals), sessions
+        catalogue,
+        settings,
+        open_bundle,
+        encoders,
+        action_weights(settings.signals),
+        sessions,
+        events,
     )
     service.refresh()
     return service

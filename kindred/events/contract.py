@@ -43,6 +43,18 @@ FACTS = ("formats", "seller_id", "ad_rate_bp")
 format bits, seller, and the ad rate where it was in a pay-per-sale campaign (else 0). Null where
 the catalogue did not know the item; never told by the caller."""
 
+
+class Facts(NamedTuple):
+    """What the catalogue says of an item at a moment."""
+
+    formats: int
+    """FormatBits"""
+    seller_id: str | None
+    ad_rate_bp: int
+    """0 where the item is in no pay-per-sale campaign."""
+    top_category: str | None
+
+
 _DEFAULTS = {
     "entity_kind": EntityKind.ITEM.value,
     "logged_in": False,

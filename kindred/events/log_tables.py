@@ -64,6 +64,20 @@ CREATE TABLE merges (
     ),
 )
 
+EVENT_COLUMNS = (
+    "event_id", "occurred_at", "received_at", "action", "entity_kind", "entity_id", "user_id",
+    "device_id", "session_id", "logged_in", "role", "platform", "text", "surface", "decision_id",
+    "position", "traceparent", "country", "postcode", "value_minor", "dwell_ms", "formats",
+    "seller_id", "ad_rate_bp",
+)  # fmt: skip
+"""Columns of `events` but its sequence, which says in what order events were committed."""
+_PLACES = ", ".join("?" * len(EVENT_COLUMNS))
+INSERT_EVENT = (
+    f"INSERT INTO events ({', '.join(EVENT_COLUMNS)}) VALUES ({_PLACES}) "
+    "ON CONFLICT (event_id) DO NOTHING"
+)
+INSERT_REJECT = "INSERT INTO rejects (received_at, path, reason, raw) VALUES (?, ?, ?, ?)"
+
 
 def open_log_file(path: Path, wait_s: float = WAIT_S) -> sqlite3.Connection:
     """A connection to the event log at `path`, made when missing; sqlite3.Error where it fails."""

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from kindred.indexer.catalogue_tables import connect, prepare
+from kindred.events.contract import Facts
+from kindred.events.database import connect, prepare
+from kindred.indexer.catalogue_tables import CATALOGUE_TABLES
+from kindred.indexer.listings import facts_then, listing_of
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import CatalogueError
 from kindred.schemas.item import Item, Status
@@ -26,6 +29,7 @@ _INSERT = (
     "INSERT INTO items (sequence, status, created, doc, row, item_id) VALUES (?, ?, ?, ?, ?, ?)"
 )
 _UPDATE = "UPDATE items SET sequence = ?, status = ?, created = ?, doc = ? WHERE row = ?"
+_FORMER = "INSERT OR IGNORE INTO former_formats (row, until, formats) VALUES (?, ?, ?)"
 _AMONG = "IN (SELECT value FROM json_each(?))"
 
 # Sorted keys, so that the order in which a feed lists attributes changes nothing.
@@ -78,7 +82,7 @@ class Catalogue:
             path.parent.mkdir(parents=True, exist_ok=True)
             writer = connect(path)
             try:
-                prepare(writer)
+                prepare(writer, CATALOGUE_TABLES, CatalogueError)
                 return cls(connect(path), writer, clock)
             except BaseException:
                 writer.close()
@@ -99,7 +103,7 @@ class Catalogue:
         with self._transaction() as db:
             known = _known(db, latest)
             row, sequence, now = _next_row(db), _sequence(db), self._clock()
-            new, changed, active = [], [], 0
+            new, changed, former, active = [], [], [], 0
             for item_id, item in latest.items():
                 old = known.get(item_id)
                 if item.created_at is None:
@@ -117,8 +121,11 @@ class Catalogue:
                 else:
                     changed.append((*facts, old[0]))
                     active -= old[1] == Status.ACTIVE.value
+                    if (formats := listing_of(old[3], old[0]).bits) != item.format_bits:
+                        former.append((old[0], now, formats))
             db.executemany(_INSERT, new)
             db.executemany(_UPDATE, changed)
+            db.executemany(_FORMER, former)
             db.execute("UPDATE totals SET active = active + ?", (active,))
         accepted = len(new) + len(changed)
         return UpsertResult(accepted, len(items) - accepted, sequence)
@@ -172,6 +179,27 @@ class Catalogue:
         question = f"SELECT item_id, row, doc FROM items WHERE item_id {_AMONG}"
         found = {i: _decode(doc, row) for i, row, doc in self._fetch(question, _json(item_ids))}
         return [found.get(i) for i in item_ids]
+
+    def facts_at(self, item_ids: Sequence[str], times: Sequence[int]) -> list[Facts | None]:
+        """What is known of each item at its time (microseconds UTC), None for unknown ones.
+
+        The formats are those of the time, as far as upserts told of a change; the rest is of now.
+        """
+        question = (
+            "SELECT item_id, row, doc, until, former_formats.formats FROM items "
+            f"LEFT JOIN former_formats USING (row) WHERE item_id {_AMONG} ORDER BY until"
+        )
+        known: dict[str, Facts] = {}
+        former: dict[str, list[tuple[int, int]]] = {}
+        for item_id, row, doc, until, formats in self._fetch(question, _json(item_ids)):
+            if item_id not in known:
+                known[item_id] = listing_of(doc, row).facts()
+            if until is not None:
+                former.setdefault(item_id, []).append((until, formats))
+        return [
+            facts_then(known.get(item_id), former.get(item_id, ()), at)
+            for item_id, at in zip(item_ids, times, strict=True)
+        ]
 
     def by_rows(self, rows: Rows | Sequence[int]) -> list[Item]:
         """The item of each row; CatalogueError for a row that was never given."""

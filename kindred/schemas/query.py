@@ -247,6 +247,15 @@ class BatchResult(Record, frozen=True, kw_only=True, omit_defaults=False):
     """The catalogue's change sequence after this batch."""
 
 
+class EventResult(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """What became of a batch of events: `accepted` ones are committed."""
+
+    accepted: int
+    unchanged: int = 0
+    """Events whose id the log holds already."""
+    rejected: list[RowError] = []
+
+
 class Problem(Record, frozen=True, kw_only=True, omit_defaults=False):
     """RFC 9457 problem details, with the paths of the fields at fault."""
 

@@ -1,0 +1,51 @@
+"""Events on their way in: judged, with what the catalogue says of their items, into the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+import msgspec
+
+from kindred.events.check import Batch, EventChecks
+from kindred.events.contract import Facts
+from kindred.events.log import Appended, EventLog
+from kindred.schemas.clock import micros_now
+
+FactsAt = Callable[[Sequence[str], Sequence[int]], list[Facts | None]]
+"""(item ids, times in µs UTC) -> what the catalogue says of each, None for unknown items."""
+
+
+class EventIntake:
+    """What a serving process does with a request of events. Safe for several threads."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        checks: EventChecks,
+        facts_at: FactsAt,
+        clock: Callable[[], int] = micros_now,
+    ) -> None:
+        self._log, self._checks, self._facts_at, self._clock = log, checks, facts_at, clock
+
+    def read(self, rows: Sequence[bytes | msgspec.Raw]) -> Batch:
+        """Decode rows and judge them by themselves; it waits for nothing."""
+        return self._checks.read(rows, self._clock())
+
+    def log(self, batch: Batch, traceparent: str | None = None) -> Future[Appended]:
+        """Judge what the catalogue is asked about, and hand everything to the log.
+
+        Waits for the catalogue where `batch.asks`, never for the log: the future is done after the
+        commit. Raises LogFull and CatalogueError; the future's exception is a LogError.
+        """
+        if batch.asks:
+            asking = [batch.events[at] for at in batch.asks]
+            facts = self._facts_at([e.entity_id for e in asking], [e.occurred_at for e in asking])
+            self._checks.judge(batch, facts)
+        return self._log.append(
+            batch.events, batch.facts, refused=batch.refused, traceparent=traceparent
+        )
+
+    def close(self) -> None:
+        """Commit what waits, and release the log."""
+        self._log.close()
