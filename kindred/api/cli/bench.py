@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kindred.api.cli.bench_freshness import freshness
 from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 @click.group()
 def command() -> None:
     """Measure latency and throughput."""
+
+
+command.add_command(freshness)
 
 
 @command.command()
@@ -55,6 +59,7 @@ def similar(
     from kindred.api.supervisor import ONE_THREAD
 
     os.environ.update(ONE_THREAD)  # the parts are timed in this process, as in a worker
+    from kindred.api.bench.report import write_result
     from kindred.api.bench.run import run_similar
     from kindred.api.bench.similar import Plan
     from kindred.api.telemetry import configure_logging
@@ -69,11 +74,7 @@ def similar(
         terminal_progress(),
         latency_only=only == "latency",
     )
-    if output is not None:
-        import msgspec
-
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    write_result(result, output)
     if as_json:
         print_json(result)
     else:

@@ -1,0 +1,66 @@
+"""`kindred bench freshness`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+
+if TYPE_CHECKING:
+    from kindred.api.bench.freshness import FreshnessBench
+
+
+@click.command()
+@click.option(
+    "--items", default=100_000, show_default=True, type=click.IntRange(1_000),
+    help="Items of the marketplace.",
+)  # fmt: skip
+@click.option(
+    "--events", default=300, show_default=True, type=click.IntRange(20), help="Events sent."
+)
+@click.option("--seed", default=7, show_default=True, help="Seed of the marketplace.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
+@json_option
+@click.pass_obj
+def freshness(
+    context: dict[str, Path],
+    items: int,
+    events: int,
+    seed: int,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Send events to a served marketplace and measure when answers know of them.
+
+    The marketplace is that of `bench similar`, below the workspace's folder `bench`.
+    """
+    from kindred.api.bench.freshness import run_freshness
+    from kindred.api.bench.report import write_result
+    from kindred.api.telemetry import configure_logging
+
+    configure_logging()
+    below = context["workspace"] / "bench"
+    result = run_freshness(below, items, events, seed, terminal_progress())
+    write_result(result, output)
+    if as_json:
+        print_json(result)
+    else:
+        _show(result)
+
+
+def _show(result: FreshnessBench) -> None:
+    rows = [("acknowledged", result.acknowledged)]
+    rows += [(f"in the answers of {name}", spread) for name, spread in result.seen.items()]
+    rows += [
+        (f"reading {read.mean_actions:g} actions of {read.events:,}", read.ms)
+        for read in result.reads
+    ]
+    title = f"events in sessions, {result.events} events, two processes (ms)"
+    print_table(title, ("", "p50", "p95", "p99"), [(n, s.p50, s.p95, s.p99) for n, s in rows])
+    click.echo(
+        f"the very next answer knew of {result.asked_first_time:.1%}; slowest {result.slowest_ms} "
+        f"ms; {result.load_per_s:g} other answers a second meanwhile"
+    )
