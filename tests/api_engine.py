@@ -56,13 +56,17 @@ class DictEngine:
         ]
         return Answer(decision_id=decision_id, items=items, ms={"recall": 1.5, "total": 2.0})
 
-    def similar(self, request: SimilarRequest, *, decision_id: str) -> Answer:
+    def similar(
+        self, request: SimilarRequest, *, decision_id: str, traceparent: str | None = None
+    ) -> Answer:
         self._enter(request)
         if request.item_id is not None and request.item_id not in self.items:
             raise UnknownItem(request.item_id)
         return self._answer(decision_id, request.k)
 
-    def session_recall(self, request: SessionRecallRequest, *, decision_id: str) -> Answer:
+    def session_recall(
+        self, request: SessionRecallRequest, *, decision_id: str, traceparent: str | None = None
+    ) -> Answer:
         self._enter(request)
         return self._answer(decision_id, request.n)
 

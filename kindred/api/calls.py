@@ -128,22 +128,28 @@ class Calls:
         self.reads = Lane("engine-read", read_threads, queue, limit_s)
         self.writes = Lane("engine-write", WRITE_THREADS, queue, max(WRITE_LIMIT_S, limit_s))
 
-    async def similar(self, request: SimilarRequest) -> Answer:
+    async def similar(self, request: SimilarRequest, traceparent: str | None = None) -> Answer:
         """See Engine.similar."""
-        return await self._answer("similar", self._engine.similar, request)
+        return await self._answer("similar", self._engine.similar, request, traceparent)
 
-    async def session_recall(self, request: SessionRecallRequest) -> Answer:
+    async def session_recall(
+        self, request: SessionRecallRequest, traceparent: str | None = None
+    ) -> Answer:
         """See Engine.session_recall."""
-        return await self._answer("session_recall", self._engine.session_recall, request)
+        return await self._answer(
+            "session_recall", self._engine.session_recall, request, traceparent
+        )
 
-    async def _answer(self, use: str, ask: Callable[..., Answer], request: object) -> Answer:
+    async def _answer(
+        self, use: str, ask: Callable[..., Answer], request: object, traceparent: str | None
+    ) -> Answer:
         """The engine's answer, with `wait` (for a thread) and the whole time as `total` in `ms`."""
         decision = time_ordered_id(self._clock())
         asked = time.perf_counter()
 
         def timed() -> Answer:
             begun = time.perf_counter()
-            answer = ask(request, decision_id=decision)
+            answer = ask(request, decision_id=decision, traceparent=traceparent)
             answer.ms["wait"] = round((begun - asked) * 1e3, 4)
             answer.ms["total"] = round((time.perf_counter() - asked) * 1e3, 4)
             return answer

@@ -31,6 +31,9 @@ class Metrics:
         self._events = Counter(
             "kindred_events_total", "Events told over HTTP, by what became of them", ["outcome"]
         )
+        self._decisions = Counter(
+            "kindred_decisions_total", "Decisions by what became of them", ["outcome"]
+        )
         self._sequence = Gauge(
             "kindred_index_sequence",
             "Catalogue change that the slowest worker's answers show",
@@ -58,6 +61,10 @@ class Metrics:
         self._events.labels("accepted").inc(appended.accepted)
         self._events.labels("unchanged").inc(appended.unchanged)
         self._events.labels("rejected").inc(rejected)
+
+    def decided(self, outcome: str, count: int) -> None:
+        """Count decisions by what became of them: `written` or `lost`."""
+        self._decisions.labels(outcome).inc(count)
 
     def stands(self, readiness: Readiness) -> None:
         """Record where the index stands."""

@@ -54,10 +54,14 @@ class Engine(Protocol):
     before the first index, StoreUnavailable and StoreTimeout for a vector store that fails.
     """
 
-    def similar(self, request: SimilarRequest, *, decision_id: str) -> Answer:
-        """Ranked and blended items that go with a seed."""
+    def similar(
+        self, request: SimilarRequest, *, decision_id: str, traceparent: str | None = None
+    ) -> Answer:
+        """Ranked and blended items that go with a seed; `traceparent` is the request's."""
 
-    def session_recall(self, request: SessionRecallRequest, *, decision_id: str) -> Answer:
+    def session_recall(
+        self, request: SessionRecallRequest, *, decision_id: str, traceparent: str | None = None
+    ) -> Answer:
         """Candidates for a session."""
 
     def merge_visitor(self, anonymous: Subject, user_id: str) -> None:

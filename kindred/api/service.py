@@ -13,15 +13,18 @@ import numpy as np
 import structlog
 
 from kindred.api.answers import listed
+from kindred.api.decided import decided, seed_of
 from kindred.api.neighbours import find_neighbours
 from kindred.api.ports import ItemPage, Readiness
 from kindred.events.check import Batch
+from kindred.events.decisions import DecisionLog
 from kindred.events.intake import EventIntake
 from kindred.events.log import Appended
 from kindred.events.sessions import Sessions
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.live import Live
+from kindred.rerank.explore import Explored, as_ordered, explored
 from kindred.rerank.funnel import Funnel, Ranked, run
 from kindred.retrieval.queries import Anchor, Queries, make_queries, seed_weights
 from kindred.retrieval.sources import SOURCES, SPACES
@@ -68,6 +71,7 @@ class Service:
         action_weights: Floats,
         sessions: Sessions,
         events: EventIntake,
+        decisions: DecisionLog | None = None,
         clock: Callable[[], int] = micros_now,
     ) -> None:
         """`open_bundle(current)` gives a newer bundle, or None where the current one is newest."""
@@ -77,6 +81,7 @@ class Service:
         self._encoders = encoders
         self._weights = action_weights
         self._sessions = sessions
+        self._decisions = decisions
         self._events = events
         self._clock = clock
         self._bundle: Bundle | None = None
@@ -92,7 +97,9 @@ class Service:
             raise NotBuilt(f"{self._problem}: run `kindred train` and `kindred index`")
         return self._bundle
 
-    def similar(self, request: SimilarRequest, *, decision_id: str) -> Answer:
+    def similar(
+        self, request: SimilarRequest, *, decision_id: str, traceparent: str | None = None
+    ) -> Answer:
         """See Engine.similar."""
         bundle = self.bundle
         seeds, degraded = self._seeds(request.subject, request.session, request.item_id)
@@ -104,9 +111,17 @@ class Service:
         with bundle.live.reading():
             ranked = run(funnel, queries, k=request.k, deadline_ms=self._settings.api.deadline_ms)
             ranked = replace(ranked, degraded=(*degraded, *ranked.degraded))
-            return self._answer(bundle, ranked, request.k, decision_id, request.explain)
+            epsilon = self._settings.decisions.explore
+            shown = as_ordered(ranked, request.k)
+            if epsilon:
+                shown = explored(ranked, request.k, epsilon, seed_of(decision_id))
+            answer = self._answer(bundle, shown.ranked, request.k, decision_id, request.explain)
+            self._record(bundle, request, answer, shown, epsilon, traceparent)
+            return answer
 
-    def session_recall(self, request: SessionRecallRequest, *, decision_id: str) -> Answer:
+    def session_recall(
+        self, request: SessionRecallRequest, *, decision_id: str, traceparent: str | None = None
+    ) -> Answer:
         """See Engine.session_recall."""
         unknown = set(request.sources or ()) - set(SOURCES)
         if unknown:
@@ -132,13 +147,16 @@ class Service:
                 sources=request.sources,
             )
             answer = self._answer(bundle, ranked, request.n, decision_id, request.explain)
-        answer.degraded.extend(degraded)
-        for source in sorted(set(request.sources or ()) & set(SPACES)):
-            if source not in bundle.funnel.corpus.tables:
-                answer.degraded.append(f"recall: the index has no {source} vectors")
-        if not len(queries.seeds):
-            known = "none of the session's items is in the index"
-            answer.degraded.append(f"session: {known if seeds.actions else 'no actions are known'}")
+            answer.degraded.extend(degraded)
+            for source in sorted(set(request.sources or ()) & set(SPACES)):
+                if source not in bundle.funnel.corpus.tables:
+                    answer.degraded.append(f"recall: the index has no {source} vectors")
+            if not len(queries.seeds):
+                known = "none of the session's items is in the index"
+                reason = known if seeds.actions else "no actions are known"
+                answer.degraded.append(f"session: {reason}")
+            shown = as_ordered(ranked, request.n)
+            self._record(bundle, request, answer, shown, 0.0, traceparent)
         return answer
 
     def neighbors(
@@ -234,6 +252,8 @@ class Service:
 
     def close(self) -> None:
         """See Engine.close."""
+        if self._decisions is not None:
+            self._decisions.close()
         if self._bundle is not None:
             self._bundle.live.close()
         self._events.close()
@@ -349,6 +369,25 @@ class Service:
             notes=list(self._settings.notes),
             plan={s: p.explain() for s, p in ranked.plans.items()} if explain else None,
         )
+
+    def _record(
+        self,
+        bundle: Bundle,
+        request: SimilarRequest | SessionRecallRequest,
+        answer: Answer,
+        shown: Explored,
+        epsilon: float,
+        traceparent: str | None,
+    ) -> None:
+        """Hand the answer's decision to the log, which never waits."""
+        if self._decisions is not None:
+            self._decisions.record(
+                decided(
+                    request, answer, shown, bundle.funnel.corpus.columns,
+                    most=self._settings.decisions.candidates, epsilon=epsilon,
+                    occurred_at=self._clock(), traceparent=traceparent,
+                )
+            )  # fmt: skip
 
 
 def in_order(actions: Sequence[SessionAction]) -> tuple[SessionAction, ...]:

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import structlog
 
 from kindred.api import learning
+from kindred.api.ids import time_ordered_id
 from kindred.api.service import Bundle, Service
 from kindred.api.settings_file import load_settings as read_settings
 from kindred.events.check import EventChecks
+from kindred.events.decisions import DecisionLog
+from kindred.events.feature_names import keep_feature_names
 from kindred.events.intake import EventIntake
 from kindred.events.log import EventLog
 from kindred.events.sessions import Sessions
@@ -28,8 +32,10 @@ from kindred.indexer.live import Live
 from kindred.indexer.models import Artefact, ModelStore
 from kindred.indexer.store.tables import VectorTable
 from kindred.indexer.versions import COLUMNS, VECTORS, IndexFolder, Manifest
+from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.rerank.funnel import Funnel
 from kindred.rerank.stages import corpus_of
+from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import ArtefactError, NotBuilt
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats
@@ -121,9 +127,33 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
         action_weights(settings.signals),
         sessions,
         events,
+        open_decision_log(workspace, settings, name),
     )
     service.refresh()
     return service
+
+
+def open_decision_log(
+    workspace: Workspace, settings: KindredSettings, name: str
+) -> DecisionLog | None:
+    """The decision log of one process, with the names of its features beside the lake's rows.
+
+    A disk that fails keeps nobody from answering: it costs decisions, which are counted.
+    """
+    if not settings.decisions.log:
+        return None
+    from kindred.api.metrics import process_metrics
+
+    try:
+        keep_feature_names(workspace.lake, SPECIFICATION, FEATURES)
+    except ArtefactError as error:
+        structlog.get_logger("kindred.decisions").error("features unnamed", reason=str(error))
+    return DecisionLog(
+        workspace.decisions,
+        settings.decisions.queue,
+        f"{name}.{time_ordered_id(micros_now())}",
+        on_outcome=process_metrics().decided,
+    )
 
 
 def bundle_of(workspace: Workspace, settings: KindredSettings, live: Live) -> Bundle:

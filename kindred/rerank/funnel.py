@@ -106,14 +106,16 @@ def order(
     if until != "recall" and (late or funnel.ranker is None):
         why = "past the deadline" if late else "no ranker serves"
         degraded.append(f"rank: merge order ({why})")
-    elif until != "recall" and funnel.ranker is not None and len(candidates):
+    if until != "recall" and not late and len(candidates):
+        # Without a ranker too: what the log has of answers is what the first one learns from.
         features = assemble(Context(queries, candidates, funnel.corpus))
+        candidates = candidates.with_columns(features=features)
         at = lap("features", at)
-        score = funnel.ranker.score(features)
-        candidates = candidates.with_columns(features=features, score=score).sorted_by(score)
-        at = lap("rank", at)
-        if until == "blend" and funnel.calibration is not None:
-            assert candidates.score is not None
+        if funnel.ranker is not None:
+            score = funnel.ranker.score(features)
+            candidates = candidates.with_columns(score=score).sorted_by(score)
+            at = lap("rank", at)
+        if until == "blend" and candidates.score is not None and funnel.calibration is not None:
             probability = funnel.calibration.probability(candidates.score)
             candidates, paid = blend(
                 candidates.with_columns(probability=probability),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from litestar import get, post
+from litestar import Request, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter, SkipValidation
 
@@ -16,6 +16,12 @@ from kindred.api.routes.paths import item_id_of
 from kindred.schemas.query import Answer, Neighbours, SessionRecallRequest, SimilarRequest
 
 TAG = "answers"
+
+
+def traceparent_in(request: Request[Any, Any, Any]) -> str | None:
+    """The request's place in its trace (`telemetry.traced`)."""
+    told: str | None = request.scope["state"].get("traceparent")
+    return told
 
 
 @post(
@@ -30,12 +36,14 @@ TAG = "answers"
     responses=documented(400, 401, 403, 404, 413, 415, 503, 504),
 )
 async def similar(
-    data: JSONBody[SimilarRequest], calls: NamedDependency[SkipValidation[Calls]]
+    data: JSONBody[SimilarRequest],
+    calls: NamedDependency[SkipValidation[Calls]],
+    request: Request[Any, Any, Any],
 ) -> Answer:
     """Found, ranked and blended items for a seed: one that the catalogue holds (`item_id`; 404 if
     it does not) or one told inline (`item`), which is encoded on the spot.
     """
-    return await calls.similar(data)
+    return await calls.similar(data, traceparent_in(request))
 
 
 @post(
@@ -50,12 +58,14 @@ async def similar(
     responses=documented(400, 401, 403, 413, 415, 503, 504),
 )
 async def session_recall(
-    data: JSONBody[SessionRecallRequest], calls: NamedDependency[SkipValidation[Calls]]
+    data: JSONBody[SessionRecallRequest],
+    calls: NamedDependency[SkipValidation[Calls]],
+    request: Request[Any, Any, Any],
 ) -> Answer:
     """Candidates from every recall source, merged, with rank and score by source; neither ranked
     nor blended.
     """
-    return await calls.session_recall(data)
+    return await calls.session_recall(data, traceparent_in(request))
 
 
 @get(

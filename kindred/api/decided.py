@@ -1,0 +1,109 @@
+"""From an answer to the decision that the log keeps of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from kindred.events.decisions import LoggedDecision
+from kindred.indexer.columns import Columns
+from kindred.rerank.explore import Explored
+from kindred.rerank.features import SPECIFICATION
+from kindred.rerank.held import HeldCandidates, hold
+from kindred.schemas.decision import Decision, DecisionContext, Shown
+from kindred.schemas.query import Answer, SessionRecallRequest, SimilarRequest, Subject
+from kindred.schemas.ranking import Doubles, Mask
+
+RECALL_SURFACE = "session_recall"
+"""Surface of answers whose request names none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """An answer and what it was made of; `record` runs on the log's thread."""
+
+    request: SimilarRequest | SessionRecallRequest
+    answer: Answer
+    occurred_at: int
+    traceparent: str | None
+    epsilon: float
+    propensity: Doubles
+    explore: Mask
+    candidate_count: int
+    held: HeldCandidates
+    degraded: tuple[str, ...]
+    ms: dict[str, float]
+
+    def record(self, writer: str, sequence: int) -> Decision:
+        """The record of `schemas.decision`."""
+        request, answer, items = self.request, self.answer, self.answer.items
+        similar = isinstance(request, SimilarRequest)
+        return Decision(
+            decision_id=answer.decision_id,
+            occurred_at=self.occurred_at,
+            surface=request.surface if isinstance(request, SimilarRequest) else RECALL_SURFACE,
+            subject=request.subject or Subject(),
+            context=_context(request),
+            shown=Shown(
+                item_id=[item.item_id for item in items],
+                propensity=self.propensity[: len(items)].tolist(),
+                explore=self.explore[: len(items)].tolist(),
+                sponsored=[item.sponsored for item in items],
+            ),
+            candidates=self.held.record(),
+            candidate_count=self.candidate_count,
+            policy="funnel" if similar else "recall",
+            versions=answer.versions,
+            epsilon=self.epsilon,
+            degraded=self.degraded,
+            ms=self.ms,
+            traceparent=self.traceparent,
+            feature_spec=None if self.held.features is None else SPECIFICATION,
+            writer=writer,
+            sequence=sequence,
+        )
+
+
+def decided(
+    request: SimilarRequest | SessionRecallRequest,
+    answer: Answer,
+    shown: Explored,
+    columns: Columns,
+    *,
+    most: int,
+    epsilon: float,
+    occurred_at: int,
+    traceparent: str | None,
+) -> LoggedDecision:
+    """What the log takes: nothing in it changes any more, and making the record is left to it.
+
+    `most` candidates are kept, with their features.
+    """
+    held = hold(shown.ranked.candidates, columns, most)
+    of = Decided(
+        request=request,
+        answer=answer,
+        occurred_at=occurred_at,
+        traceparent=traceparent,
+        epsilon=epsilon,
+        propensity=shown.propensity,
+        explore=shown.explore,
+        candidate_count=len(shown.ranked.candidates),
+        held=held,
+        degraded=tuple(answer.degraded),
+        ms=dict(answer.ms),
+    )
+    return LoggedDecision(answer.decision_id, occurred_at, of.record, held.features)
+
+
+def seed_of(decision_id: str) -> np.random.Generator:
+    """The generator that an answer's chances come from: its id alone decides them."""
+    return np.random.default_rng(list(decision_id.encode()))
+
+
+def _context(request: SimilarRequest | SessionRecallRequest) -> DecisionContext:
+    if not isinstance(request, SimilarRequest):
+        return DecisionContext(place=request.place)
+    seed = request.item_id if request.item is None else request.item.item_id
+    return DecisionContext(seed_item=seed, place=request.place, platform=request.platform)

@@ -1,0 +1,59 @@
+"""Now and then the shown items in random order: what it takes to learn what positions do.
+
+With probability ε the first k of an answer come in uniformly random order, else as the funnel
+ordered them. An item's propensity is the chance that it stands where it stands under both:
+(1 - ε) · [the funnel puts it there] + ε / k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from kindred.rerank.funnel import Ranked
+from kindred.schemas.ranking import Doubles, Mask, Rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explored:
+    """An order with the chance that each entry stands where it stands."""
+
+    ranked: Ranked
+    propensity: Doubles
+    """float64[n] in (0, 1]; NaN past the first k of a query, which are not shown"""
+    explore: Mask
+    """bool[n]: shown, in random order"""
+
+
+def as_ordered(ranked: Ranked, k: int | Rows) -> Explored:
+    """The first k of each query (one number, or int64[Q]) as they are: propensity 1."""
+    inside = _shown(ranked, k)[0]
+    chance = np.where(inside, 1.0, np.nan)
+    return Explored(ranked=ranked, propensity=chance, explore=np.zeros(len(inside), np.bool_))
+
+
+def explored(ranked: Ranked, k: int | Rows, share: float, random: np.random.Generator) -> Explored:
+    """With probability `share` each query's first k (one number, or int64[Q]) in random order."""
+    candidates = ranked.candidates
+    ranks = candidates.ranks
+    inside, lengths = _shown(ranked, k)
+    drawn = (random.random(candidates.query_count) < share)[candidates.queries] & inside
+    key = np.where(drawn, random.random(len(ranks)), ranks + 1.0)
+    order = np.lexsort((key, candidates.queries))
+    greedy = ranks[order] == ranks
+    chance = (1.0 - share) * greedy + share / lengths
+    return Explored(
+        ranked=replace(
+            ranked, candidates=candidates.take(order), sponsored=ranked.sponsored[order]
+        ),
+        propensity=np.where(inside, np.minimum(chance, 1.0), np.nan),
+        explore=drawn,
+    )
+
+
+def _shown(ranked: Ranked, k: int | Rows) -> tuple[Mask, Rows]:
+    """(bool[n]: among the first k of its query; int64[n]: how many its query shows, at least 1)."""
+    candidates = ranked.candidates
+    lengths = np.maximum(np.minimum(k, np.diff(candidates.offsets)), 1)[candidates.queries]
+    return candidates.ranks < lengths, lengths
