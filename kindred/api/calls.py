@@ -19,6 +19,7 @@ from kindred.api.metrics import Metrics
 from kindred.api.ports import Engine, ItemPage, Readiness
 from kindred.api.problems import Hung, Overloaded
 from kindred.events.log import Appended
+from kindred.events.tracing import hop
 from kindred.schemas.item import Item
 from kindred.schemas.query import (
     Answer,
@@ -149,7 +150,8 @@ class Calls:
 
         def timed() -> Answer:
             begun = time.perf_counter()
-            answer = ask(request, decision_id=decision, traceparent=traceparent)
+            with hop(use, traceparent, decision_id=decision):
+                answer = ask(request, decision_id=decision, traceparent=traceparent)
             answer.ms["wait"] = round((begun - asked) * 1e3, 4)
             answer.ms["total"] = round((time.perf_counter() - asked) * 1e3, 4)
             return answer

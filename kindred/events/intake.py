@@ -10,7 +10,9 @@ import msgspec
 from kindred.events.check import Batch, EventChecks
 from kindred.events.contract import Facts
 from kindred.events.log import Appended, EventLog
+from kindred.events.tracing import mark, sampled
 from kindred.schemas.clock import micros_now
+from kindred.schemas.event import Event
 
 FactsAt = Callable[[Sequence[str], Sequence[int]], list[Facts | None]]
 """(item ids, times in µs UTC) -> what the catalogue says of each, None for unknown items."""
@@ -42,10 +44,22 @@ class EventIntake:
             asking = [batch.events[at] for at in batch.asks]
             facts = self._facts_at([e.entity_id for e in asking], [e.occurred_at for e in asking])
             self._checks.judge(batch, facts)
-        return self._log.append(
+        logged = self._log.append(
             batch.events, batch.facts, refused=batch.refused, traceparent=traceparent
         )
+        traced = [e for e in batch.events if sampled(e.traceparent or traceparent)]
+        if traced:
+            logged.add_done_callback(lambda done: _mark(traced, traceparent, done))
+        return logged
 
     def close(self) -> None:
         """Commit what waits, and release the log."""
         self._log.close()
+
+
+def _mark(events: Sequence[Event], traceparent: str | None, done: Future[Appended]) -> None:
+    """A span in the trace of each event: it is in the log."""
+    if done.exception() is None:
+        for event in events:
+            parent = event.traceparent or traceparent
+            mark("event", parent, event_id=event.event_id, action=event.action.value)
