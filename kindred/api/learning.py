@@ -14,8 +14,9 @@ import numpy as np
 import polars as pl
 import structlog
 
+from kindred.api.joined import read_joined
 from kindred.api.times import parse_moment, readable
-from kindred.events.lake import Lake
+from kindred.events.history import all_events, fingerprint
 from kindred.experiments.baselines import make_baselines
 from kindred.experiments.next_item import evaluate
 from kindred.indexer.behaviour.interactions import Interactions, action_weights, load_interactions
@@ -31,6 +32,7 @@ from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import from_artefact
 from kindred.rerank.examples import cut_sessions
 from kindred.rerank.funnel import Funnel
+from kindred.rerank.logged import JoinedLog
 from kindred.rerank.stages import (
     PAST,
     REPEATS_FROM,
@@ -54,6 +56,7 @@ class Material:
     columns: Columns
     tables: dict[str, VectorTable]
     log: Interactions
+    joined: JoinedLog
     inputs: dict[str, str]
 
 
@@ -74,7 +77,7 @@ def fingerprints(
     encoders = make_encoders(settings.encoders)
     versions = "\n".join(f"{space} {encoder.version}" for space, encoder in encoders.items())
     return {
-        "events": Lake(workspace.lake).fingerprint(),
+        "events": fingerprint(workspace.lake, workspace.log),
         "catalogue": str(catalogue.sequence),
         "encoders": blake2b(versions.encode(), digest_size=8).hexdigest(),
     }
@@ -93,8 +96,11 @@ def read_material(workspace: Workspace, settings: KindredSettings, progress: Pro
     if not columns.size:
         raise InputError("the catalogue is empty: `kindred import items` fills it", "$.catalogue")
     with progress.task("read events"):
-        log = load_interactions(Lake(workspace.lake).scan(), row_of(columns), settings.signals)
-    return Material(columns=columns, tables=tables, log=log, inputs=inputs)
+        events = all_events(workspace.lake, workspace.log)
+        log = load_interactions(events, row_of(columns), settings.signals)
+    with progress.task("read joined impressions"):
+        joined = read_joined(workspace, row_of(columns))
+    return Material(columns=columns, tables=tables, log=log, joined=joined, inputs=inputs)
 
 
 def row_of(columns: Columns) -> pl.DataFrame:
@@ -105,12 +111,15 @@ def row_of(columns: Columns) -> pl.DataFrame:
 
 def all_stages(material: Material, until: int, settings: KindredSettings) -> list[Stage]:
     """Everything that serves: behaviour as of `until`, and the ranker."""
+    joined = material.joined
     serving = behaviour_stages(
-        material.log, material.columns.size, until, settings, material.inputs
-    )
+        material.log, material.columns.size, until, settings, material.inputs,
+        shown=joined.shown, shown_input=joined.inputs["joined"],
+    )  # fmt: skip
     ranking = ranker_stages(
-        material.log, material.columns, material.tables, until, settings, material.inputs
-    )
+        material.log, material.columns, material.tables, until, settings, material.inputs,
+        joined=joined,
+    )  # fmt: skip
     return [*serving, *ranking]
 
 
@@ -120,11 +129,14 @@ def past_stages(material: Material, moment: int, settings: KindredSettings) -> l
     The behaviour stages are those that a ranker with its window from `moment` on learns over, so
     that training and evaluation share them.
     """
-    log, size = material.log, material.columns.size
-    answering = behaviour_stages(log, size, moment, settings, material.inputs, suffix=PAST)
+    log, size, joined = material.log, material.columns.size, material.joined
+    answering = behaviour_stages(
+        log, size, moment, settings, material.inputs, suffix=PAST,
+        shown=joined.shown, shown_input=joined.inputs["joined"],
+    )  # fmt: skip
     ranking = ranker_stages(
         log, material.columns, material.tables, moment, settings, material.inputs,
-        name="ranker_past", suffix="_before",
+        joined=joined, name="ranker_past", suffix="_before",
     )  # fmt: skip
     return [*answering, *ranking]
 
@@ -141,7 +153,8 @@ def train(
     material = read_material(workspace, settings, progress)
     if not len(material.log):
         return []
-    moment = end_of(material.log) if until is None else parse_moment(until, material.log.ts)
+    ending = max(end_of(material.log), material.joined.shown.newest + 1)
+    moment = ending if until is None else parse_moment(until, material.log.ts)
     return run_stages(
         all_stages(material, moment, settings),
         ModelStore(workspace.models),

@@ -12,6 +12,7 @@ import structlog
 
 from kindred.api import learning
 from kindred.api.ids import time_ordered_id
+from kindred.api.rolling import RollingBuilder
 from kindred.api.service import Bundle, Service
 from kindred.api.settings_file import load_settings as read_settings
 from kindred.events.check import EventChecks
@@ -165,7 +166,7 @@ def bundle_of(workspace: Workspace, settings: KindredSettings, live: Live) -> Bu
     return Bundle(live=live, funnel=funnel, versions=versions)
 
 
-def open_builder(workspace: Workspace, settings: KindredSettings) -> Builder:
+def open_builder(workspace: Workspace, settings: KindredSettings) -> RollingBuilder:
     """The builder process's loop; a rebuild is `kindred index` in a process of its own."""
     catalogue = Catalogue.open(workspace.catalogue)
     cache = EncodingCache(workspace.encodings)
@@ -181,10 +182,11 @@ def open_builder(workspace: Workspace, settings: KindredSettings) -> Builder:
         )
 
     server = settings.store.kind == "server"
-    return Builder(
+    builder = Builder(
         workspace, settings, catalogue, cache, encoders, start_rebuild,
         open_writer=open_writer if server else None,
     )  # fmt: skip
+    return RollingBuilder(builder, workspace, settings.events)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 import polars as pl
 
 from kindred.events.contract import EVENT_SCHEMA
@@ -70,6 +71,25 @@ def event_frame(rows: Sequence[tuple[Any, ...]]) -> pl.DataFrame:
     columns["action"] = tuple(_ACTION_NAMES[code] for code in columns["action"])
     columns["logged_in"] = tuple(map(bool, columns["logged_in"]))
     return pl.DataFrame(columns, schema=EVENT_SCHEMA)
+
+
+class Reject(msgspec.Struct, frozen=True):
+    """A dead letter."""
+
+    received_at: int
+    """Microseconds UTC."""
+    path: str
+    reason: str
+    raw: str
+    """The row as it was told; bytes that are no UTF-8 are replaced."""
+
+
+def newest_rejects(log_path: Path, limit: int) -> list[Reject]:
+    """What the log refused, the newest first."""
+    question = "SELECT received_at, path, reason, raw FROM rejects ORDER BY number DESC LIMIT ?"
+    with reading(log_path) as db:
+        rows = [] if db is None else db.execute(question, (limit,)).fetchall()
+    return [Reject(at, path, why, raw.decode(errors="replace")) for at, path, why, raw in rows]
 
 
 def fingerprint(lake: Path, log_path: Path) -> str:

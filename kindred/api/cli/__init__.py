@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("kindred.api.cli.evaluating:command", "Measure answers against what happened."),
     "recommend": ("kindred.api.cli.recommending:command", "Answer a file of queries."),
     "serve": ("kindred.api.cli.serve:command", "Serve over HTTP."),
+    "events": ("kindred.api.cli.events:command", "Look into the event log."),
+    "export": ("kindred.api.cli.exporting:command", "Move closed hours into the lake; copy it."),
     "keys": ("kindred.api.cli.keys:command", "Make API keys."),
     "bench": ("kindred.api.cli.bench:command", "Measure latency and throughput."),
 }
