@@ -1,0 +1,299 @@
+"""Which shown item an event came of (the rules: `events.join`).
+
+What an event belongs to depends only on what happened at or before it. A span of time can
+therefore be linked on its own, given the items shown shortly before it and the clicked ones: a day
+of the lake, a minute of the stream, or everything at once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import polars as pl
+
+from kindred.events.impressions import CLICKED, HALO, PURCHASE, SILENT, VISIT, Windows, codes
+
+DECISION, TRACE, SESSION, VISITOR = range(4)
+LINKS = ("decision", "trace", "session", "visitor")
+"""How an event found its row, the strongest way first."""
+
+LINK_SCHEMA = pl.Schema(
+    {
+        "decision_id": pl.String(),
+        "position": pl.Int16(),
+        "decided_at": pl.Int64(),
+        "occurred_at": pl.Int64(),
+        "action": pl.UInt8(),
+        "link": pl.UInt8(),
+        "value_minor": pl.Int64(),
+        "dwell_ms": pl.Int64(),
+        "ad_rate_bp": pl.UInt16(),
+    }
+)
+"""One row an event that a row of the join counts; position 0 stands for the whole decision."""
+
+CLICKED_SCHEMA = pl.Schema(
+    {
+        "decision_id": pl.String(),
+        "position": pl.Int16(),
+        "item_id": pl.String(),
+        "decided_at": pl.Int64(),
+        "clicked_at": pl.Int64(),
+        "trace_id": pl.String(),
+        "user_id": pl.String(),
+        "device_id": pl.String(),
+        "seller_id": pl.String(),
+        "sponsored": pl.Boolean(),
+    }
+)
+"""Clicked rows with the moment of their first click: what a later purchase can come of."""
+
+
+class Tally(NamedTuple):
+    """How well events found their impressions."""
+
+    eligible: int = 0
+    """Clicks and stronger that name a decision, a trace or a session."""
+    found: int = 0
+    """Those of them that found the impression they came of."""
+    traced: int = 0
+    """Those found that carry the trace of their decision."""
+    orphans: int = 0
+    """Purchases that name a decision or a trace and found neither it nor anything else."""
+
+
+class Linked(NamedTuple):
+    """What linking a span found."""
+
+    links: pl.DataFrame
+    """`LINK_SCHEMA`, in no order."""
+    clicked: pl.DataFrame
+    """`CLICKED_SCHEMA`: rows whose first click lies in the span."""
+    tally: Tally
+
+
+def link(
+    touches: pl.DataFrame,
+    visits: pl.DataFrame,
+    shown: pl.DataFrame,
+    answers: pl.DataFrame,
+    clicked: pl.DataFrame,
+    windows: Windows,
+) -> Linked:
+    """Link the events of a span of time.
+
+    `touches` and `visits` are the span's; `shown` (`impressions.narrow`) holds the items shown in
+    it and `windows.recent` before it, `answers` the decisions in it and `windows.awareness`
+    before it, `clicked` the rows first clicked before it, `windows.purchase` back at least.
+    """
+    shown = shown.rename({"occurred_at": "decided_at"})
+    bought = pl.col("action") == PURCHASE
+    chosen = _choose(touches.filter(~bought), _recent_ladder(shown, windows))
+    deeds = chosen.filter(_age() <= _limit(windows))
+    new = _first_clicks(deeds, shown, clicked)
+    clicked = pl.concat([clicked, new])
+    purchases = touches.filter(bought)
+    taken = _choose(purchases, _purchase_ladder(shown, clicked, windows))
+    sales = _timely(taken, clicked, windows)
+    rest = purchases.join(sales, on="touch", how="anti")
+    halo = _halo(rest, clicked, windows)
+    links = pl.concat(
+        [
+            *(frame.select(LINK_SCHEMA.names()) for frame in (deeds, sales, halo)),
+            _visits(visits, answers, windows),
+        ]
+    )
+    return Linked(links, new, _tally(touches, pl.concat([chosen, taken])))
+
+
+class Rung(NamedTuple):
+    """One way to find the row of an event: the last of `rows` with the same `keys`."""
+
+    link: int
+    keys: tuple[str, ...]
+    rows: pl.DataFrame
+    moment: str
+    """Column of `rows` by whose order the last at or before the event is meant."""
+    within: pl.Expr
+    """How long after `moment` the row answers."""
+
+
+def _age() -> pl.Expr:
+    return pl.col("occurred_at") - pl.col("decided_at")
+
+
+def _limit(windows: Windows) -> pl.Expr:
+    clicks = pl.col("action").is_in(codes(*CLICKED))
+    return pl.when(clicks).then(windows.click).otherwise(windows.action)
+
+
+def _recent_ladder(shown: pl.DataFrame, windows: Windows) -> list[Rung]:
+    recent = pl.lit(windows.recent)
+    return [
+        Rung(DECISION, ("decision_id", "item_id"), shown, "decided_at", recent),
+        Rung(TRACE, ("trace_id", "item_id"), shown, "decided_at", recent),
+        Rung(SESSION, ("session_id", "item_id"), shown, "decided_at", _limit(windows)),
+    ]
+
+
+def _purchase_ladder(shown: pl.DataFrame, clicked: pl.DataFrame, windows: Windows) -> list[Rung]:
+    """A purchase looks among the recently shown and, by the same key, among the clicked."""
+    by_decision, by_trace, by_session = _recent_ladder(shown, windows)
+    month = pl.lit(windows.purchase)
+    keyed = clicked.with_columns(_visitors_of_row()).explode("visitor")
+    return [
+        by_decision,
+        by_decision._replace(rows=clicked, moment="clicked_at", within=month),
+        by_trace,
+        by_trace._replace(rows=clicked, moment="clicked_at", within=month),
+        by_session,
+        Rung(VISITOR, ("visitor", "item_id"), keyed, "clicked_at", month),
+    ]
+
+
+def _choose(touches: pl.DataFrame, ladder: list[Rung]) -> pl.DataFrame:
+    """`touches` that found a row, by the first rung that has one.
+
+    Their decision_id is then the row's, `trace_id` the event's, `decision_trace` the row's.
+    """
+    left = touches.with_columns(_visitors_of_event())
+    found = []
+    for rung in ladder:
+        hit = _last(left, rung)
+        left = left.join(hit, on="touch", how="anti")
+        found.append(hit.with_columns(link=pl.lit(rung.link, pl.UInt8)))
+    rows = pl.concat(found)
+    return touches.drop("decision_id").join(rows, on="touch", how="inner")
+
+
+def _last(touches: pl.DataFrame, rung: Rung) -> pl.DataFrame:
+    """touch, decision_id, position, decided_at, decision_trace of those that `rung` finds."""
+    keys = list(rung.keys)
+    asked = touches.select("touch", "occurred_at", "action", *dict.fromkeys([*keys]))
+    if "visitor" in keys:
+        asked = asked.explode("visitor")
+    # Equal moments: the greatest decision id, then the last place; asof takes the last row.
+    rows = (
+        rung.rows.drop_nulls(keys)
+        .sort(rung.moment, "decision_id", "position")
+        .select(
+            *keys,
+            since=rung.moment,
+            found_id="decision_id",
+            position="position",
+            decided_at="decided_at",
+            decision_trace="trace_id",
+        )
+    )
+    hits = (
+        asked.drop_nulls(keys)
+        .sort("occurred_at")
+        .join_asof(
+            rows,
+            left_on="occurred_at",
+            right_on="since",
+            by=keys,
+            strategy="backward",
+            check_sortedness=False,
+            coalesce=False,
+        )
+        .filter(pl.col("occurred_at") - pl.col("since") <= rung.within)
+    )
+    if "visitor" in keys:
+        hits = hits.sort("since", "found_id", "position").unique("touch", keep="last")
+    return hits.select(
+        "touch", pl.col("found_id").alias("decision_id"), "position", "decided_at", "decision_trace"
+    )
+
+
+def _visitors_of_row() -> pl.Expr:
+    """Keys that a row is found by: its user, its device, its device where nobody was logged in."""
+    device = pl.col("device_id")
+    return pl.concat_list(
+        "u" + pl.col("user_id"),
+        "d" + device,
+        pl.when(pl.col("user_id").is_null()).then("a" + device),
+    ).alias("visitor")
+
+
+def _visitors_of_event() -> pl.Expr:
+    """Keys that an event looks for: its user, or the device before log-in; else the device."""
+    device, user = pl.col("device_id"), pl.col("user_id")
+    known = pl.concat_list("u" + user, "a" + device)
+    return pl.when(user.is_null()).then(pl.concat_list("d" + device)).otherwise(known).alias(
+        "visitor"
+    )  # fmt: skip
+
+
+def _first_clicks(deeds: pl.DataFrame, shown: pl.DataFrame, clicked: pl.DataFrame) -> pl.DataFrame:
+    """`CLICKED_SCHEMA` of the rows that `deeds` clicks and `clicked` does not hold yet."""
+    row = ["decision_id", "position"]
+    return (
+        deeds.filter(pl.col("action").is_in(codes(*CLICKED)))
+        .group_by(row)
+        .agg(clicked_at=pl.col("occurred_at").min())
+        .join(clicked, on=row, how="anti")
+        .join(shown, on=row, how="inner")
+        .select(CLICKED_SCHEMA.names())
+    )
+
+
+def _timely(taken: pl.DataFrame, clicked: pl.DataFrame, windows: Windows) -> pl.DataFrame:
+    """Purchases in the window of their row: after its first click or, before any, its decision."""
+    row = ["decision_id", "position"]
+    since = pl.col("occurred_at") - pl.col("clicked_at")
+    return taken.join(clicked.select(*row, "clicked_at"), on=row, how="left").filter(
+        pl.when(since >= 0).then(since <= windows.purchase).otherwise(_age() <= windows.action)
+    )
+
+
+def _halo(purchases: pl.DataFrame, clicked: pl.DataFrame, windows: Windows) -> pl.DataFrame:
+    """Promoted purchases that came of no row, on the visitor's last click at the seller."""
+    keyed = clicked.filter("sponsored").with_columns(_visitors_of_row()).explode("visitor")
+    month = pl.lit(windows.purchase)
+    rung = Rung(HALO, ("visitor", "seller_id"), keyed, "clicked_at", month)
+    promoted = purchases.filter(pl.col("ad_rate_bp") > 0)
+    hits = _last(promoted.with_columns(_visitors_of_event()), rung)
+    row = ["decision_id", "position"]
+    return (
+        promoted.drop("decision_id")
+        .join(hits, on="touch", how="inner")
+        .join(clicked.select(*row, clicked_item="item_id"), on=row, how="inner")
+        .filter(pl.col("item_id") != pl.col("clicked_item"))
+        .with_columns(action=pl.lit(HALO, pl.UInt8), link=pl.lit(None, pl.UInt8))
+    )
+
+
+def _visits(visits: pl.DataFrame, answers: pl.DataFrame, windows: Windows) -> pl.DataFrame:
+    """Visits by the decisions that they name, or whose trace they carry."""
+    known = answers.select("decision_id", "trace_id", decided_at="occurred_at")
+    named = visits.select("occurred_at", "decision_id").join(
+        known.select("decision_id", "decided_at"), on="decision_id", how="inner"
+    )
+    traced = visits.select("occurred_at", "trace_id").join(known, on="trace_id", how="inner")
+    columns = ["decision_id", "decided_at", "occurred_at"]
+    age = pl.col("occurred_at") - pl.col("decided_at")
+    found = pl.concat([named.select(columns), traced.select(columns)])
+    return found.filter(age >= 0, age <= windows.awareness).select(
+        "decision_id",
+        pl.lit(0, pl.Int16).alias("position"),
+        "decided_at",
+        "occurred_at",
+        pl.lit(VISIT, pl.UInt8).alias("action"),
+        *(pl.lit(None, LINK_SCHEMA[n]).alias(n) for n in LINK_SCHEMA.names()[5:]),
+    )
+
+
+def _tally(touches: pl.DataFrame, chosen: pl.DataFrame) -> Tally:
+    meant = ~pl.col("action").is_in(codes(*SILENT))
+    names = pl.any_horizontal(pl.col("decision_id", "trace_id", "session_id").is_not_null())
+    eligible = touches.filter(meant, names)
+    found = eligible.join(chosen.select("touch", "decision_trace"), on="touch", how="inner")
+    claims = pl.any_horizontal(pl.col("decision_id", "trace_id").is_not_null())
+    claimed = eligible.filter(pl.col("action") == PURCHASE, claims)
+    return Tally(
+        eligible=eligible.height,
+        found=found.height,
+        traced=found.filter(pl.col("trace_id") == pl.col("decision_trace")).height,
+        orphans=claimed.join(found, on="touch", how="anti").height,
+    )
