@@ -14,6 +14,9 @@ from kindred.schemas.settings import TelemetrySettings
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
+EXPORT_MS = 1000
+"""How long a span waits for others to be exported with it."""
+
 _provider: Any = None
 """The SDK's provider, once an exporter is on: OpenTelemetry keeps one for the process."""
 
@@ -41,7 +44,7 @@ def start_tracing(settings: TelemetrySettings, process: str) -> None:
     _provider = TracerProvider(
         resource=Resource.create(facts), sampler=ParentBased(TraceIdRatioBased(settings.sample))
     )
-    _provider.add_span_processor(BatchSpanProcessor(_exporter(settings)))
+    _provider.add_span_processor(BatchSpanProcessor(_exporter(settings), schedule_delay_millis=EXPORT_MS))
     trace.set_tracer_provider(_provider)
 
 

@@ -29,6 +29,7 @@ from kindred.events.decision_tables import (
 )
 from kindred.events.lake import Lake
 from kindred.events.shown import DECISION_SCHEMA, DECISIONS
+from kindred.events.tracing import hop
 from kindred.events.writers import Mark, keep_ended
 from kindred.schemas.clock import HOUR, micros_now
 from kindred.schemas.decision import Decision
@@ -150,7 +151,9 @@ class DecisionLog:
     def _row(self, sequence: int, logged: LoggedDecision) -> Row | None:
         time.sleep(0)  # lets a request that waits for the interpreter go first
         try:
-            return to_row(logged.build(self.writer, sequence), logged.features)
+            decision = logged.build(self.writer, sequence)
+            with hop("decision", decision.traceparent, decision_id=logged.decision_id):
+                return to_row(decision, logged.features)
         except Exception as error:
             self._tell(f"the decision {logged.decision_id} cannot be logged", error)
             self._lose(1)

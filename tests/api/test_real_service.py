@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import subprocess
@@ -9,12 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
 
 import httpx
 import msgspec
 import polars as pl
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from small_market import small_events, small_items
 
 from kindred.api.bench.client import Connection, connections_to_all, request_bytes
@@ -24,15 +27,44 @@ from kindred.api.supervisor import ONE_THREAD, Serving, Supervisor
 from kindred.events.contract import event_columns
 from kindred.events.lake import Lake
 from kindred.indexer.catalogue import Catalogue
+from kindred.schemas.clock import micros_now
 from kindred.schemas.workspace import Workspace
 
 NAMES = [f"item/{n}" for n in range(96)]
 SEEN_WITHIN_S = 2.0
 
 
+class Collector(BaseHTTPRequestHandler):
+    """Takes OTLP over HTTP, as a collector does."""
+
+    spans: ClassVar[list[Any]] = []
+
+    def do_POST(self) -> None:
+        told = ExportTraceServiceRequest()
+        body = self.rfile.read(int(self.headers["content-length"]))
+        told.ParseFromString(gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body)
+        for resource in told.resource_spans:
+            for scope in resource.scope_spans:
+                self.spans.extend(scope.spans)
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Silent."""
+
+
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Trained and indexed."""
+def collector() -> Iterator[str]:
+    """Address of a running collector."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/traces"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, collector: str) -> Workspace:
+    """Trained and indexed; traces that the caller samples are exported."""
     held = Workspace(tmp_path_factory.mktemp("market"))
     ranker = {
         "trees": 12,
@@ -43,7 +75,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "window_share": 0.4,
         "development_share": 0.4,
     }
-    write_settings(held.settings, {"encoders": {"spaces": ["attributes"]}, "ranker": ranker})
+    telemetry = {"exporter": "otlp", "endpoint": collector, "sample": 0.0}
+    write_settings(
+        held.settings,
+        {"encoders": {"spaces": ["attributes"]}, "ranker": ranker, "telemetry": telemetry},
+    )
     catalogue = Catalogue.open(held.catalogue)
     catalogue.upsert(small_items(NAMES))
     catalogue.close()
@@ -106,6 +142,87 @@ def test_an_answer_is_ranked_and_tells_how_it_was_made(client: httpx.Client) -> 
     assert [row["score"] for row in answer["items"]] == sorted(
         (row["score"] for row in answer["items"]), reverse=True
     )
+
+
+def view(item: str, **who: Any) -> dict[str, Any]:
+    return {
+        "event_id": f"view-{item}-{time.time_ns()}", "occurred_at": micros_now(),
+        "action": "view", "entity_id": item, **who,
+    }  # fmt: skip
+
+
+def logged(client: httpx.Client, *events: dict[str, Any]) -> None:
+    answer = client.post("/v1/events", json={"events": list(events)})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["accepted"] == len(events)
+
+
+def recalled(client: httpx.Client, **subject: str) -> dict[str, Any]:
+    answer = client.post("/v1/session/recall", json={"subject": subject, "n": 10})
+    assert answer.status_code == 200, answer.text
+    told: dict[str, Any] = answer.json()
+    return told
+
+
+def test_an_event_is_in_the_next_answer_of_every_process(service: tuple[str, Supervisor]) -> None:
+    with httpx.Client(base_url=service[0]) as client:
+        before = recalled(client, device_id="dev")
+        assert before["degraded"] == ["session: no actions are known"]
+        logged(client, view("item/5", device_id="dev"))
+    told = []
+    for connection in connections_to_all(service[0], 2, 1):
+        body = {"subject": {"device_id": "dev"}, "n": 10}
+        status, answer = connection.ask(request_bytes("POST", "/v1/session/recall", body))
+        connection.close()
+        assert status == 200
+        told.append(msgspec.json.decode(answer))
+    explicit = {"actions": [{"item_id": "item/5"}], "n": 10}
+    with httpx.Client(base_url=service[0]) as client:
+        expected = client.post("/v1/session/recall", json=explicit).json()["items"]
+    assert [answer["degraded"] for answer in told] == [[], []]
+    assert [answer["items"] for answer in told] == [expected, expected]
+
+
+def test_a_log_in_takes_the_session_along(client: httpx.Client) -> None:
+    logged(client, view("item/9", device_id="phone"))
+    assert recalled(client, user_id="ann")["degraded"] == ["session: no actions are known"]
+    for _ in range(2):
+        merged = client.post("/v1/visitors/merge", json={"user_id": "ann", "device_id": "phone"})
+        assert merged.status_code == 204
+    assert recalled(client, user_id="ann")["degraded"] == []
+    nobody = client.post("/v1/visitors/merge", json={"user_id": "ann"})
+    assert nobody.status_code == 400
+
+
+def test_what_a_visitor_dismissed_is_not_shown_again(client: httpx.Client) -> None:
+    shown = [row["item_id"] for row in similar(client, item_id="item/1", k=3)["items"]]
+    waved = view(shown[0], user_id="bob") | {"action": "dismiss"}
+    logged(client, view("item/2", user_id="bob"), waved)
+    again = similar(client, item_id="item/1", k=3, subject={"user_id": "bob"})
+    assert shown[0] not in [row["item_id"] for row in again["items"]]
+
+
+def test_a_sampled_trace_has_a_span_for_every_hop(client: httpx.Client) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    told = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+    answer = client.post("/v1/similar", json={"item_id": "item/1"}, headers=told)
+    ours = answer.headers["traceparent"]
+    assert ours[3:35] == trace
+    clicked = view("item/2", user_id="cat", decision_id=answer.json()["decision_id"])
+    logged(client, clicked | {"traceparent": ours})
+    similar(client, item_id="item/1")  # nobody samples this one
+    found: dict[str, Any] = {}
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and len(found) < 4:
+        found = {span.name: span for span in Collector.spans}
+        time.sleep(0.1)
+    assert {"POST", "similar", "decision", "event"} <= set(found)
+    assert {span.trace_id.hex() for span in Collector.spans} == {trace}
+    request = next(s for s in Collector.spans if s.parent_span_id.hex() == "00f067aa0ba902b7")
+    assert request.name == "POST"
+    assert request.span_id.hex() == ours[36:52]
+    below = ("similar", "decision", "event")
+    assert {found[name].parent_span_id for name in below} == {request.span_id}
 
 
 def test_a_cold_seed_is_encoded_on_the_spot(client: httpx.Client) -> None:
