@@ -44,7 +44,9 @@ def start_tracing(settings: TelemetrySettings, process: str) -> None:
     _provider = TracerProvider(
         resource=Resource.create(facts), sampler=ParentBased(TraceIdRatioBased(settings.sample))
     )
-    _provider.add_span_processor(BatchSpanProcessor(_exporter(settings), schedule_delay_millis=EXPORT_MS))
+    _provider.add_span_processor(
+        BatchSpanProcessor(_exporter(settings), schedule_delay_millis=EXPORT_MS)
+    )
     trace.set_tracer_provider(_provider)
 
 
