@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kindred.events.decisions import LoggedDecision
+from kindred.events.decision_log import LoggedDecision
 from kindred.indexer.columns import Columns
 from kindred.rerank.explore import Explored
 from kindred.rerank.features import SPECIFICATION

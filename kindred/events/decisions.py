@@ -1,214 +1,37 @@
-"""The decision log: what was shown, written beside the requests, and how it is read back."""
+"""Reading the decisions: those of the log and those that have gone to the lake, each once."""
 
 from __future__ import annotations
 
 import sqlite3
-import threading
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 from uuid import UUID
 
+import msgspec
 import polars as pl
-import structlog
+from polars.io.plugins import register_io_source
 
 from kindred.events.decision_tables import (
-    Row,
     StoredDecision,
     decision_frame,
     from_columns,
     from_row,
     open_decisions,
     reading,
-    to_row,
     translated,
 )
 from kindred.events.lake import Lake
 from kindred.events.shown import DECISION_SCHEMA, DECISIONS
-from kindred.events.tracing import hop
-from kindred.events.writers import Mark, keep_ended
-from kindred.schemas.clock import HOUR, micros_now
-from kindred.schemas.decision import Decision
-from kindred.schemas.errors import LogError
-from kindred.schemas.ranking import Floats
+from kindred.schemas.clock import HOUR
 
-Outcome = Literal["written", "lost"]
+AT_ONCE = 5_000
+"""Decisions read from the log together: with their features some 100 MB."""
+LISTED = ("decision_id", "occurred_at", "surface", "policy", "seed_item", "user_id", "device_id",
+          "session_id", "shown_item", "candidate_count", "degraded")  # fmt: skip
+"""Columns of `newest`."""
 
-AT_ONCE = 256
-"""Decisions of one commit, at most."""
-LINGER_S = 0.02
-"""How long a commit waits for company."""
-PAUSE_S = 0.25
-"""Between two attempts while the disk fails."""
-PATIENCE_S = 5.0
-"""What a commit waits for other processes, and how long the end waits for a disk that fails."""
-TELL_S = 30.0
-"""Between two lines of the service's log about one trouble."""
-
-_INSERT = "INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?)"
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedDecision:
-    """A decision as the request's thread leaves it: arrays at hand, the record yet to be made."""
-
-    decision_id: str
-    occurred_at: int
-    build: Callable[[str, int], Decision]
-    """The record from (writer, sequence); called on the log's own thread."""
-    features: Floats | None = None
-    """float32[candidates, F], nobody else's"""
-
-
-class DecisionLog:
-    """One process's writer; any number of processes write one file.
-
-    A thread of its own makes the records and commits them in groups. While the disk fails the
-    newest `queue` decisions wait for it; past that decisions are lost. Each loss is a missing
-    sequence number (`events.writers.count_writers`) and told to `on_outcome(outcome, count)`.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        queue: int,
-        writer: str,
-        *,
-        on_outcome: Callable[[Outcome, int], object] = lambda outcome, count: None,  # noqa: ARG005
-        clock: Callable[[], int] = micros_now,
-        patience_s: float = PATIENCE_S,
-    ) -> None:
-        """`writer` names this start of this process, and no other, in a file's name."""
-        self.writer = writer
-        self._path, self._most, self._on_outcome = path, queue, on_outcome
-        self._patience_s = patience_s
-        self._lock = threading.Lock()
-        self._waiting: deque[tuple[int, LoggedDecision]] = deque()
-        self._sequence = 0
-        self._closed = False
-        self._awake, self._ending = threading.Event(), threading.Event()
-        self._db: sqlite3.Connection | None = None
-        self._log = structlog.get_logger("kindred.decisions")
-        self._told_at = -TELL_S
-        self._mark: Mark | None = None
-        try:
-            self._mark = Mark(path, writer, clock())
-        except OSError as error:
-            self._tell("losses at the end of this process will not be counted", error)
-        self._thread = threading.Thread(target=self._run, name="decision-log", daemon=True)
-        self._thread.start()
-
-    def record(self, logged: LoggedDecision) -> bool:
-        """Take a decision, without waiting; False where it is lost."""
-        with self._lock:
-            self._sequence += 1
-            if self._mark is not None and not self._closed:
-                self._mark.set(self._sequence)
-            taken = not self._closed and len(self._waiting) < self._most
-            if taken:
-                self._waiting.append((self._sequence, logged))
-        if not taken:
-            self._on_outcome("lost", 1)
-        elif not self._awake.is_set():
-            self._awake.set()
-        return taken
-
-    def close(self) -> None:
-        """Write everything that waits, and let go of the file."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-        self._ending.set()
-        self._awake.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        """Until the end: wait for decisions, let some gather, commit them."""
-        while not self._ending.is_set():
-            self._awake.wait()
-            self._ending.wait(LINGER_S)
-            self._awake.clear()
-            self._drain(len(self._waiting))
-        self._drain(len(self._waiting))
-        self._finish()
-
-    def _drain(self, count: int) -> None:
-        while count > 0:
-            batch = list(islice(self._waiting, min(count, AT_ONCE)))
-            rows = [row for sequence, logged in batch if (row := self._row(sequence, logged))]
-            written = self._write_patiently(rows)
-            with self._lock:
-                for _ in batch:
-                    self._waiting.popleft()
-            self._on_outcome("written", len(rows)) if written else self._lose(len(rows))
-            count -= len(batch)
-
-    def _row(self, sequence: int, logged: LoggedDecision) -> Row | None:
-        time.sleep(0)  # lets a request that waits for the interpreter go first
-        try:
-            decision = logged.build(self.writer, sequence)
-            with hop("decision", decision.traceparent, decision_id=logged.decision_id):
-                return to_row(decision, logged.features)
-        except Exception as error:
-            self._tell(f"the decision {logged.decision_id} cannot be logged", error)
-            self._lose(1)
-            return None
-
-    def _write_patiently(self, rows: Sequence[Row]) -> bool:
-        """Commit, again and again while the disk fails; at the end for a while only."""
-        give_up: float | None = None
-        while not self._write(rows):
-            if self._ending.is_set():
-                give_up = give_up or time.monotonic() + self._patience_s
-                if time.monotonic() >= give_up:
-                    return False
-                time.sleep(PAUSE_S)
-            else:
-                self._ending.wait(PAUSE_S)
-        return True
-
-    def _write(self, rows: Sequence[Row]) -> bool:
-        try:
-            if self._db is None:
-                self._db = open_decisions(self._path, self._patience_s)
-                keep_ended(self._db, self._path)
-            self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(_INSERT, rows)
-            self._db.execute("COMMIT")
-        except (sqlite3.Error, OSError, LogError) as error:
-            self._tell("decisions cannot be written", error)
-            self._disconnect()
-            return False
-        return True
-
-    def _disconnect(self) -> None:
-        """What was not committed is rolled back; the next attempt begins anew."""
-        db, self._db = self._db, None
-        if db is not None:
-            db.close()
-
-    def _finish(self) -> None:
-        if self._mark is not None:
-            try:
-                self._mark.close(self._db)
-            except (sqlite3.Error, OSError) as error:
-                self._tell("the number of decisions cannot be kept", error)
-        self._disconnect()
-
-    def _lose(self, count: int) -> None:
-        if count:
-            self._on_outcome("lost", count)
-
-    def _tell(self, words: str, error: Exception) -> None:
-        now = time.monotonic()
-        if now - self._told_at >= TELL_S:
-            self._told_at = now
-            self._log.error(words, reason=f"{type(error).__name__}: {error}")
+_FEATURES = "features"
+_AMONG = "WHERE decision_id IN (SELECT value FROM json_each(?))"
 
 
 def find(lake: Path, path: Path, decision_id: str) -> StoredDecision | None:
@@ -234,6 +57,82 @@ def made_at(decision_id: str) -> int | None:
     return (told.int >> 80) * 1000 if told.version == 7 else None
 
 
+def newest(lake: Path, path: Path, limit: int, since: int | None = None) -> pl.DataFrame:
+    """The newest decisions, at most `limit`, newest first: the columns LISTED."""
+    question = (
+        "SELECT doc, NULL FROM decisions WHERE occurred_at >= ? ORDER BY occurred_at DESC LIMIT ?"
+    )
+    logged = DECISION_SCHEMA.to_frame()
+    with reading(path) as db:
+        if db is not None:
+            logged = decision_frame(db.execute(question, (since or 0, limit)))
+    order = pl.concat(
+        [logged.lazy().select(LISTED), Lake(lake, DECISIONS).scan(since).select(LISTED)]
+    ).unique("decision_id", keep="any")
+    return order.top_k(limit, by="occurred_at").sort("occurred_at", descending=True).collect()
+
+
+def all_decisions(
+    lake: Path, path: Path, since: int | None = None, until: int | None = None
+) -> pl.LazyFrame:
+    """Decisions with since <= time < until, each once: the lake's and those still in the log.
+
+    Which there are is settled now; their rows are read when the frame is, a few thousand at a
+    time and without the features where nobody asks for them. LogError, ArtefactError.
+    """
+    question = "SELECT decision_id, occurred_at FROM decisions " + (
+        "WHERE occurred_at >= ? AND occurred_at < ? ORDER BY occurred_at"
+    )
+    kept = Lake(lake, DECISIONS)
+    with reading(path) as db:
+        bounds = (0 if since is None else since, 2**62 if until is None else until)
+        logged = [] if db is None else db.execute(question, bounds).fetchall()
+    rolled = kept.scan(since, until)  # after the log: what is rolled meanwhile is in here
+    if not logged:
+        return rolled
+    ids = pl.DataFrame(logged, schema=["decision_id", "occurred_at"], orient="row")
+    both = rolled.filter(pl.col("occurred_at").is_between(logged[0][1], logged[-1][1]))
+    known = both.select("decision_id").collect(engine="streaming")
+    fresh = ids.join(known, on="decision_id", how="anti", maintain_order="left")
+    return pl.concat([rolled, _of_log(kept, path, fresh["decision_id"].to_list())])
+
+
+def _of_log(kept: Lake, path: Path, ids: Sequence[str]) -> pl.LazyFrame:
+    """The decisions with these ids: from the log, or from the lake once they have gone there."""
+
+    def parts(
+        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
+        features = _FEATURES if columns is None or _FEATURES in columns else "NULL"
+        for at in range(0, len(ids), AT_ONCE):
+            part = _read(kept, path, ids[at : at + AT_ONCE], features)
+            if columns is not None:
+                part = part.select(columns)
+            if predicate is not None:
+                part = part.filter(predicate)
+            if rows is not None:
+                part = part.head(rows)
+                rows -= part.height
+            yield part
+            if rows == 0:
+                return
+
+    return register_io_source(parts, schema=DECISION_SCHEMA)
+
+
+def _read(kept: Lake, path: Path, ids: Sequence[str], features: str) -> pl.DataFrame:
+    with reading(path) as db:
+        held = DECISION_SCHEMA.to_frame()
+        if db is not None:
+            question = f"SELECT doc, {features} FROM decisions {_AMONG} ORDER BY occurred_at"
+            held = decision_frame(db.execute(question, (msgspec.json.encode(ids).decode(),)))
+    if held.height == len(ids):
+        return held
+    moved = pl.DataFrame({"decision_id": ids}).join(held, on="decision_id", how="anti")
+    rest = kept.scan().join(moved.lazy(), on="decision_id", how="semi")
+    return pl.concat([held, rest.collect(engine="streaming")])
+
+
 def closed_rows(path: Path, before: int, limit: int = 20_000) -> pl.DataFrame:
     """The oldest decisions of before `before`, DECISION_SCHEMA, at most `limit`, by time."""
     question = (
@@ -247,35 +146,16 @@ def closed_rows(path: Path, before: int, limit: int = 20_000) -> pl.DataFrame:
 
 def delete(path: Path, decision_ids: Iterable[str]) -> None:
     """Remove decisions from the log, as the lake has them; LogError."""
+    question = "DELETE FROM decisions WHERE decision_id = ?"
     with translated(path):
         db = open_decisions(path)
         try:
             db.execute("BEGIN IMMEDIATE")
-            question = "DELETE FROM decisions WHERE decision_id = ?"
             db.executemany(question, ((held,) for held in decision_ids))
             db.execute("COMMIT")
+        except sqlite3.Error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
         finally:
             db.close()
-
-
-def all_decisions(
-    lake: Path, path: Path, since: int | None = None, until: int | None = None
-) -> pl.LazyFrame:
-    """Decisions with since <= time < until, each once: the lake's and those still in the log.
-
-    The log is read now, the lake when the frame is. Raises LogError.
-    """
-    question = "SELECT doc, features FROM decisions WHERE occurred_at >= ? AND occurred_at < ?"
-    bounds = (0 if since is None else since, 2**62 if until is None else until)
-    kept = Lake(lake, DECISIONS)
-    with reading(path) as db:
-        if db is None:
-            return kept.scan(since, until)
-        held = decision_frame(db.execute(question + " ORDER BY occurred_at", bounds))
-    rolled = kept.scan(since, until)
-    if held.height:
-        # What is on its way from the log to the lake is in both for a moment.
-        at = held["occurred_at"]
-        both = kept.scan(int(at[0]), int(at[-1]) + 1).select("decision_id")
-        held = held.join(both.collect(engine="streaming"), on="decision_id", how="anti")
-    return pl.concat([rolled, held.lazy()])
