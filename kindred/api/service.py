@@ -17,7 +17,7 @@ from kindred.api.decided import decided, seed_of
 from kindred.api.neighbours import find_neighbours
 from kindred.api.ports import ItemPage, Readiness
 from kindred.events.check import Batch
-from kindred.events.decisions import DecisionLog
+from kindred.events.decision_log import DecisionLog
 from kindred.events.intake import EventIntake
 from kindred.events.log import Appended
 from kindred.events.sessions import Sessions

@@ -16,7 +16,7 @@ from kindred.api.rolling import RollingBuilder
 from kindred.api.service import Bundle, Service
 from kindred.api.settings_file import load_settings as read_settings
 from kindred.events.check import EventChecks
-from kindred.events.decisions import DecisionLog
+from kindred.events.decision_log import DecisionLog
 from kindred.events.feature_names import keep_feature_names
 from kindred.events.intake import EventIntake
 from kindred.events.log import EventLog
