@@ -61,6 +61,10 @@ class RankingSet:
     features: Floats
     grades: NDArray[np.int8]
     lengths: Rows
+    weights: Floats | None = None
+    """float32[n]: factor of each row's gradient; training only (SPEC §2.3)"""
+    positions: NDArray[np.int32] | None = None
+    """int32[n]: where each row stood; training only, no feature"""
 
 
 def fit_ranker(
@@ -72,12 +76,19 @@ def fit_ranker(
     seed: int,
     threads: int = 0,
     on_tree: Callable[[int], None],
+    stop_on: Callable[[Doubles], float] | None = None,
 ) -> tuple[Ranker, int]:
     """(ranker, trees): stops early on the development part's NDCG@10, which is unweighted.
 
+    With `stop_on`, which gives the development rows' scores a loss, it stops on that. Weights and
+    positions of the development part are never used: LightGBM would weigh its queries by them.
     Deterministic for a seed and a number of threads.
     """
     import lightgbm
+
+    def loss(scores: Any, _: Any) -> tuple[str, float, bool]:
+        assert stop_on is not None
+        return "loss", stop_on(np.asarray(scores, np.float64)), False
 
     params: dict[str, Any] = {
         "objective": "lambdarank",
@@ -87,8 +98,9 @@ def fit_ranker(
         "num_leaves": settings.leaves,
         "min_data_in_leaf": settings.min_data_in_leaf,
         "feature_fraction": 0.8,
-        "metric": "ndcg",
+        "metric": "ndcg" if stop_on is None else "None",
         "eval_at": [10],
+        "lambdarank_position_bias_regularization": settings.position_regularization,
         "seed": seed,
         "deterministic": True,
         "force_row_wise": True,
@@ -96,8 +108,9 @@ def fit_ranker(
         "verbosity": -1,
     }
     data = lightgbm.Dataset(
-        train.features, train.grades, group=train.lengths, feature_name=list(names)
-    )
+        train.features, train.grades, group=train.lengths, weight=train.weights,
+        position=train.positions, feature_name=list(names),
+    )  # fmt: skip
     check = lightgbm.Dataset(
         development.features, development.grades, group=development.lengths, reference=data
     )
@@ -110,6 +123,7 @@ def fit_ranker(
         data,
         num_boost_round=settings.trees,
         valid_sets=[check],
+        feval=None if stop_on is None else loss,
         callbacks=[lightgbm.early_stopping(settings.early_stopping, verbose=False), tick],
     )
     best = booster.best_iteration or settings.trees

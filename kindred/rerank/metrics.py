@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from kindred.rerank.lambdamart import GAINS
 from kindred.retrieval.segments import owners_of, segment_sum
-from kindred.schemas.ranking import Candidates, Doubles, Rows
+from kindred.schemas.ranking import Candidates, Doubles, Mask, Rows
 
 MISSED = 10**6
 """Rank of what is not in a list."""
@@ -39,6 +39,51 @@ def ndcg(
     ideal: Doubles = np.maximum(segment_sum(best, ideal_offsets), 1e-12)
     gained: Doubles = segment_sum(value, candidates.offsets)
     return gained / ideal
+
+
+def tied_ranks(scores: NDArray[np.floating], offsets: Rows) -> Doubles:
+    """float64[n]: 1-based place of each entry in its list by falling score; ties share the mean.
+
+    NaN scores come last.
+    """
+    owners = owners_of(offsets)
+    values = np.nan_to_num(scores.astype(np.float64), nan=-np.inf, neginf=-np.inf)
+    order = np.lexsort((-values, owners))
+    owner, value = owners[order], values[order]
+    places = np.arange(len(order)) - offsets[owner]
+    fresh = np.ones(len(order), np.bool_)
+    fresh[1:] = (owner[1:] != owner[:-1]) | (value[1:] != value[:-1])
+    run = np.cumsum(fresh) - 1
+    mean = np.bincount(run, places) / np.maximum(np.bincount(run), 1)
+    ranks = np.empty(len(order))
+    ranks[order] = mean[run] + 1
+    return ranks
+
+
+def purchase_rank(ranks: Doubles, bought: Mask, offsets: Rows) -> Doubles:
+    """float64[L]: mean rank of the bought items of each list, NaN where none was (SPEC B11)."""
+    sums = segment_sum(np.where(bought, ranks, 0.0), offsets)
+    counts = segment_sum(bought.astype(np.float64), offsets)
+    found: Doubles = np.where(counts > 0, sums / np.maximum(counts, 1.0), np.nan)
+    return found
+
+
+def purchase_mrr(ranks: Doubles, bought: Mask, offsets: Rows) -> Doubles:
+    """float64[L]: 1 / the best rank of a bought item, NaN where none was."""
+    best = np.full(len(offsets) - 1, np.inf)
+    np.minimum.at(best, owners_of(offsets)[bought], ranks[bought])
+    return np.where(np.isfinite(best), 1.0 / best, np.nan)
+
+
+def shown_ndcg(ranks: Doubles, labels: NDArray[np.int8], offsets: Rows, k: int) -> Doubles:
+    """float64[L]: NDCG@k of shown lists, NaN where every label is 0 (it would count as 1)."""
+    gains = np.asarray(GAINS, np.float64)[labels]
+    gained = segment_sum(np.where(ranks <= k, gains / np.log2(ranks + 1.0), 0.0), offsets)
+    owners = owners_of(offsets)
+    order = np.lexsort((-gains, owners))
+    places = np.arange(len(order)) - offsets[owners]
+    best = segment_sum(np.where(places < k, gains[order] / np.log2(places + 2.0), 0.0), offsets)
+    return np.where(best > 0, gained / np.maximum(best, 1e-12), np.nan)
 
 
 def paired_interval(

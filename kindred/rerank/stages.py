@@ -1,4 +1,8 @@
-"""The ranker's stage: trained on the newest window, with tables of what came before it."""
+"""The ranker's stage: from what was shown, or else from what people did next.
+
+Where enough shown lists are joined with what came of them, the ranker learns from those. Before,
+it is trained on the newest window of the log, with tables of what came before it.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +27,17 @@ from kindred.rerank.artefact import to_artefact
 from kindred.rerank.examples import Examples, cut_sessions, joined
 from kindred.rerank.features import SPECIFICATION
 from kindred.rerank.funnel import Funnel
-from kindred.rerank.training import TooLittle, train_ranker
+from kindred.rerank.joined_training import train_on_lists
+from kindred.rerank.judged import split_lists
+from kindred.rerank.logged import JoinedLog
+from kindred.rerank.training import TooLittle, TrainedRanker, train_ranker
 from kindred.retrieval.plan import FilterPlanner
 from kindred.retrieval.sources import Corpus
 from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 
-CODE = 3
+CODE = 4
 """Revision of what the ranker's stage does."""
 PAST = "_past"
 """Suffix of the stages that the ranker learns over: made of what came before its window."""
@@ -119,16 +126,24 @@ def ranker_stages(
     settings: KindredSettings,
     inputs: Mapping[str, str],
     *,
+    joined: JoinedLog | None = None,
     name: str = "ranker",
     suffix: str = PAST,
     threads: int = 0,
 ) -> list[Stage]:
-    """The behaviour stages before the window, under `suffix`, and the ranker trained in it."""
+    """The ranker from shown lists where `joined` has enough of them.
+
+    Else the behaviour stages before the window, under `suffix`, and the ranker trained in it.
+    """
+    if joined is not None and enough_lists(joined, until, settings):
+        return [joined_stage(joined, columns.size, until, settings, name=name, threads=threads)]
     start = window_start(log, until, settings)
     counted = log.counted(settings.signals)
     past = behaviour_stages(
-        log, columns.size, start, settings, inputs, suffix=suffix, threads=threads
-    )
+        log, columns.size, start, settings, inputs, suffix=suffix, threads=threads,
+        shown=None if joined is None else joined.shown,
+        shown_input="none" if joined is None else joined.inputs["joined"],
+    )  # fmt: skip
 
     def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
         window = counted.between(start, until)
@@ -151,15 +166,7 @@ def ranker_stages(
                 )  # fmt: skip
             except TooLittle as error:
                 return Made(passed=False, reason=str(error), summary=str(error))
-        arrays, texts = to_artefact(trained)
-        return Made(
-            arrays=arrays,
-            texts=texts,
-            metrics={"repeats": repeats, **trained.metrics},
-            passed=trained.passed,
-            reason=trained.reason,
-            summary=trained.reason,
-        )
+        return made_of(trained, {"learned from": "what people did next", "repeats": repeats})
 
     parts = (settings.ranker, settings.recall, settings.signals)
     ranker = Stage(
@@ -171,6 +178,61 @@ def ranker_stages(
         needs=tuple(stage.name for stage in past),
     )
     return [*past, ranker]
+
+
+def made_of(trained: TrainedRanker, facts: Mapping[str, Any]) -> Made:
+    """What is kept of a trained ranker."""
+    arrays, texts = to_artefact(trained)
+    return Made(
+        arrays=arrays,
+        texts=texts,
+        metrics={**facts, **trained.metrics},
+        passed=trained.passed,
+        reason=trained.reason,
+        summary=trained.reason,
+    )
+
+
+def enough_lists(joined: JoinedLog, until: int, settings: KindredSettings) -> bool:
+    """Whether enough lists were shown before `until` of which something came."""
+    useful = joined.shown.clicked_lists(until) & joined.readable()
+    return int(useful.sum()) >= settings.ranker.joined_from
+
+
+def joined_stage(
+    joined: JoinedLog,
+    size: int,
+    until: int,
+    settings: KindredSettings,
+    *,
+    name: str,
+    threads: int = 0,
+) -> Stage:
+    """The ranker trained on what was shown before `until`; `size` is the catalogue's."""
+
+    def make(_: Mapping[str, Artefact], progress: Progress) -> Made:
+        try:
+            with progress.task("read shown lists") as on_lists:
+                parts = split_lists(
+                    joined, until, size, settings.ranker, settings.join, seed=settings.seed,
+                    on_lists=on_lists,
+                )  # fmt: skip
+            with progress.task("grow trees", settings.ranker.trees) as on_tree:
+                trained = train_on_lists(
+                    parts, settings.ranker, seed=settings.seed, threads=threads, on_tree=on_tree
+                )
+        except TooLittle as error:
+            return Made(passed=False, reason=str(error), summary=str(error))
+        return made_of(trained, {})
+
+    parts = (settings.ranker, settings.join)
+    return Stage(
+        name=name,
+        code=CODE,
+        make=make,
+        settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
+        inputs={**joined.inputs, "until": str(until), "features": SPECIFICATION},
+    )
 
 
 def split(

@@ -1,0 +1,213 @@
+"""Training the ranker from what was shown and what came of it (SPEC §3.7, B4–B11).
+
+A group is a shown list; its features are those it was ranked by. Labels are weighted in training
+only; position enters as LightGBM's bias term, never as a feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from kindred.indexer.behaviour.impressions import PLATFORMS
+from kindred.rerank.calibration import Calibration, fit_isotonic
+from kindred.rerank.features import FEATURES
+from kindred.rerank.judged import Judged, Parts
+from kindred.rerank.labels import LabelOrder, inverse_propensity
+from kindred.rerank.lambdamart import Ranker, RankingSet, fit_ranker
+from kindred.rerank.metrics import paired_interval, purchase_rank, shown_ndcg, tied_ranks
+from kindred.rerank.training import TooLittle, TrainedRanker, cross_fitted, silent
+from kindred.schemas.ranking import Doubles, Mask, Rows
+from kindred.schemas.settings import RankerSettings
+
+Goal = Literal["graded", "purchase"]
+FEW_PURCHASES = 30
+"""Lists with a purchase from which on they stop the training and calibrate; below, NDCG and any
+outcome do."""
+DEEPEST = 255
+"""Positions from here on count as one."""
+
+
+def fit_on_lists(
+    parts: Parts,
+    settings: RankerSettings,
+    *,
+    goal: Goal = "graded",
+    seed: int,
+    threads: int = 0,
+    on_tree: Callable[[int], None] = silent,
+) -> tuple[Ranker, dict[str, Any]]:
+    """(ranker, facts): grades with weights and position, or purchases alone ("purchase")."""
+    train = ranking_set(parts.training, parts.order, settings, goal)
+    stopping = parts.stopping.labelled()
+    check = RankingSet(stopping.lists.features, stopping.labels, np.diff(stopping.lists.offsets))
+    if not (len(train.lengths) and len(check.lengths)):
+        raise TooLittle(
+            f"{len(train.lengths)} training and {len(check.lengths)} stopping lists of which "
+            "something came: too few to learn from"
+        )
+    enough = stopping.bought_lists >= FEW_PURCHASES
+    ranker, trees = fit_ranker(
+        train, check, FEATURES, settings, seed=seed, threads=threads, on_tree=on_tree,
+        stop_on=rank_loss(stopping) if enough else None,
+    )  # fmt: skip
+    return ranker, {
+        "trees": trees,
+        "stopped on": "purchase rank" if enough else "NDCG@10 of labels",
+        "training_lists": len(train.lengths),
+        "training_rows": len(train.grades),
+    }
+
+
+def ranking_set(
+    part: Judged, order: LabelOrder, settings: RankerSettings, goal: Goal
+) -> RankingSet:
+    """Rows for LightGBM, with weights and positions as the settings want them."""
+    shown, at = part.lists.shown, part.lists.at
+    if goal == "purchase":
+        bought = np.bincount(part.lists.owners, part.bought, minlength=len(part.lists)) > 0
+        part = part.take(bought)
+        at = part.lists.at
+        labels, weights = part.bought.astype(np.int8), None
+    else:
+        labels = part.labels
+        weights = order.weight(labels, shown.formats[at], settings.weights)
+    if settings.propensity == "ips":
+        factor = inverse_propensity(shown.propensity[at], settings.propensity_clip)
+        weights = factor if weights is None else weights * factor
+    positions = None
+    if settings.position_bias:
+        place = np.clip(shown.position[at], 0, DEEPEST).astype(np.int32)
+        positions = place + (DEEPEST + 1) * (shown.platform[shown.owners[at]].astype(np.int32) + 1)
+    return RankingSet(part.lists.features, labels, np.diff(part.lists.offsets), weights, positions)
+
+
+def rank_loss(part: Judged) -> Callable[[Doubles], float]:
+    """Mean purchase rank of scores of these rows; unweighted."""
+    offsets, bought = part.lists.offsets, part.bought
+
+    def loss(scores: Doubles) -> float:
+        return float(np.nanmean(purchase_rank(tied_ranks(scores, offsets), bought, offsets)))
+
+    return loss
+
+
+def train_on_lists(
+    parts: Parts,
+    settings: RankerSettings,
+    *,
+    seed: int,
+    threads: int = 0,
+    on_tree: Callable[[int], None] = silent,
+) -> TrainedRanker:
+    """Fit, calibrate, and judge on the last part.
+
+    The gate: the purchased item ranks better than in the merge's order, with a 95 % interval,
+    paired and clustered by visitor, that excludes zero; and not clearly worse where the order was
+    random, which no position favours.
+    """
+    ranker, facts = fit_on_lists(parts, settings, seed=seed, threads=threads, on_tree=on_tree)
+    judging = parts.judging
+    score = ranker.score(judging.lists.features)
+    orders = {
+        "ranker": score,
+        "merge": -judging.lists.recall_rank.astype(np.float64),
+        "shown": -judging.lists.shown.position[judging.lists.at].astype(np.float64),
+    }
+    compared = by_slice(judging, orders, seed)
+    lead = compared["all"].get("purchase rank ranker - merge")
+    random = compared.get("randomised", {}).get("purchase rank ranker - merge")
+    passed, reason = verdict(lead, random, compared["all"]["lists with a purchase"])
+    calibration, what, error = calibrated(ranker, parts)
+    return TrainedRanker(
+        ranker=ranker,
+        calibration=calibration,
+        metrics={
+            "learned from": "joined impressions",
+            **facts,
+            "stopping_lists": len(parts.stopping.lists),
+            "judging_lists": len(judging.lists),
+            "label order": parts.order.report,
+            "weights": dict(settings.weights),
+            "position bias": settings.position_bias,
+            "propensity": settings.propensity,
+            "compared": compared,
+            "calibrated on": what,
+            "expected_calibration_error": round(error, 5),
+            "importance": dict(list(ranker.importance().items())[:20]),
+        },
+        passed=passed,
+        reason=reason,
+    )
+
+
+def verdict(
+    lead: list[float] | None, random: list[float] | None, purchases: int
+) -> tuple[bool, str]:
+    """(passed, why) from the differences ranker - merge: (mean, low, high), negative is better."""
+    if lead is None:
+        return False, f"{purchases} later lists with a purchase: too few to judge by"
+    told = "purchase rank {:+.3f} [{:+.3f}, {:+.3f}]".format(*lead)
+    reason = f"{told} against the merge's order in {purchases:,} shown lists"
+    if lead[2] >= 0:
+        return False, reason
+    if random is not None and random[1] > 0:
+        return False, reason + ", but worse where the order was random"
+    return True, reason
+
+
+def by_slice(part: Judged, orders: Mapping[str, Doubles], seed: int) -> dict[str, dict[str, Any]]:
+    """Orders compared over all lists, the randomised ones, and each platform's."""
+    slices: dict[str, Mask] = {"all": np.ones(len(part.lists), np.bool_)}
+    if part.explore.any():
+        slices["randomised"] = part.explore
+    for code, name in enumerate(PLATFORMS):
+        if (part.platform == code).any():
+            slices[name] = part.platform == code
+    return {name: compare(part, orders, mask, seed) for name, mask in slices.items()}
+
+
+def compare(part: Judged, orders: Mapping[str, Doubles], wanted: Mask, seed: int) -> dict[str, Any]:
+    """Purchase rank and NDCG@10 by order on the lists `wanted`, and the paired lead."""
+    offsets = part.lists.offsets
+    ranks = {name: tied_ranks(order, offsets) for name, order in orders.items()}
+    bought = {n: purchase_rank(r, part.bought, offsets)[wanted] for n, r in ranks.items()}
+    found = ~np.isnan(bought["ranker"])
+    out: dict[str, Any] = {
+        "lists": int(wanted.sum()),
+        "lists with a purchase": int(found.sum()),
+    }
+    for name, rank in ranks.items():
+        gain = shown_ndcg(rank, part.labels, offsets, 10)[wanted]
+        out[f"ndcg@10 {name}"] = _mean(gain)
+        out[f"purchase rank {name}"] = _mean(bought[name])
+    subject = part.subject[wanted][found]
+    if len(np.unique(subject)) >= 2:
+        difference = (bought["ranker"] - bought["merge"])[found]
+        lead = paired_interval(difference, subject, seed)
+        out["purchase rank ranker - merge"] = [round(x, 4) for x in lead]
+    return out
+
+
+def calibrated(ranker: Ranker, parts: Parts) -> tuple[Calibration, str, float]:
+    """(P(purchase | shown), what it stands for, expected error) from both later parts.
+
+    With few purchases it is the chance that anything comes of it: the blend reads ratios, and a
+    flat curve would leave the order to the ad rates.
+    """
+    both = (parts.stopping, parts.judging)
+    scores = np.concatenate([ranker.score(p.lists.features) for p in both])
+    bought = np.concatenate([p.bought for p in both])
+    clicked = np.concatenate([p.labels > 0 for p in both])
+    enough = int(bought.sum()) >= FEW_PURCHASES
+    target = (bought if enough else clicked).astype(np.float64)
+    owners: Rows = np.concatenate([both[0].lists.owners, both[1].lists.owners + len(both[0].lists)])
+    what = "purchase of a shown item" if enough else "any outcome of a shown item"
+    return fit_isotonic(scores, target), what, cross_fitted(scores, target, owners)
+
+
+def _mean(values: Doubles) -> float | None:
+    known = values[~np.isnan(values)]
+    return round(float(known.mean()), 5) if len(known) else None
