@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "events": ("kindred.api.cli.events:command", "Look into the event log."),
     "export": ("kindred.api.cli.exporting:command", "Move closed hours into the lake; copy it."),
     "keys": ("kindred.api.cli.keys:command", "Make API keys."),
+    "simulate": ("kindred.api.cli.simulate:command", "Simulate a market and its visitors."),
     "bench": ("kindred.api.cli.bench:command", "Measure latency and throughput."),
 }
 """Name -> (module:attribute of a click command, one line of help)."""

@@ -1,0 +1,324 @@
+"""The simulated market, assembled: world → catalogue → history → models → index → visitors.
+
+Everything it makes is simulated, and says so. The same plan gives the same world, visits, decisions
+and ids, so that an interrupted run begins again and the lake takes each row once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from kindred.api import learning
+from kindred.api.settings_file import load_settings
+from kindred.api.settings_text import write_settings
+from kindred.api.times import readable
+from kindred.api.wiring import build, open_offline, train
+from kindred.events.lake import EVENTS, Lake
+from kindred.events.shown import DECISIONS
+from kindred.experiments.marketsim.behaviour import Appeal
+from kindred.experiments.marketsim.behaviour_knobs import BehaviourKnobs
+from kindred.experiments.marketsim.browsing import Browser, Counts, Organic
+from kindred.experiments.marketsim.clock import Shelf
+from kindred.experiments.marketsim.driving import Span, drive
+from kindred.experiments.marketsim.inprocess import Answering, FunnelShop
+from kindred.experiments.marketsim.knobs import MarketKnobs
+from kindred.experiments.marketsim.records import Records
+from kindred.experiments.marketsim.visitors import Visitors, make_visitors
+from kindred.experiments.marketsim.world import World, make_world
+from kindred.indexer.behaviour.stages import NAMES
+from kindred.schemas.clock import DAY, HOUR
+from kindred.schemas.errors import InputError
+from kindred.schemas.event import ACTIONS
+from kindred.schemas.item import Status
+from kindred.schemas.progress import Progress
+from kindred.schemas.settings import KindredSettings
+from kindred.schemas.workspace import Workspace
+
+SIMULATED = "Simulated: items, visitors and everything that they do."
+HISTORY_SHARE = 0.4
+"""Share of the days before there is anything to recommend with."""
+PAGES_OF_TICK = 64
+"""Pages answered together, about."""
+MINUTE = 60_000_000
+EVENTS_AT_ONCE, DECISIONS_AT_ONCE = 300_000, 4_000
+"""What waits in memory for the lake, at most about."""
+MARK = "market.json"
+
+
+class MarketPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What one market is made of. Equal plans give equal markets."""
+
+    impressions: int
+    items: int
+    visitors: int
+    start: int
+    """µs: the first simulated moment"""
+    days: float = 14.0
+    """Simulated days, the history included; more where too few visit"""
+    history_visits: int = 6
+    """Visits of each visitor, on average, before there is anything to recommend with"""
+    k: int = 24
+    """Items shown"""
+    explore: float = 0.1
+    """Share of lists in random order"""
+    logged: int = 0
+    """Candidates kept of each decision; those shown at least"""
+    seed: int = 7
+
+    @classmethod
+    def of(
+        cls, impressions: int, items: int | None, visitors: int | None, **rest: object
+    ) -> MarketPlan:
+        """Items and visitors follow the impressions unless given: a hundred views of each item,
+        and some 200 items shown to each visitor."""
+        return msgspec.convert(
+            {
+                "impressions": impressions,
+                "items": items or min(max(impressions // 100, 1_000), 20_000),
+                "visitors": visitors or min(max(impressions // 200, 100), 100_000),
+                **rest,
+            },
+            cls,
+        )
+
+    @property
+    def opens(self) -> int:
+        """µs: when the funnel begins to answer."""
+        return self.start + round(HISTORY_SHARE * self.days * DAY)
+
+    @property
+    def ends(self) -> int:
+        """µs"""
+        return self.start + round(self.days * DAY)
+
+
+class MarketReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened in a simulated market."""
+
+    simulated: bool
+    impressions: int
+    decisions: int
+    visits: int
+    clicks: int
+    purchases: int
+    actions: dict[str, int]
+    ctr: float
+    ctr_by_position: list[float]
+    """Clicks by impressions at positions 1, 2, …"""
+    until: str
+    seconds: float
+    impressions_per_second: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Market:
+    """A world with its visitors."""
+
+    plan: MarketPlan
+    world: World
+    visitors: Visitors
+    appeal: Appeal
+    shelf: Shelf
+
+    @classmethod
+    def make(cls, plan: MarketPlan, knobs: BehaviourKnobs | None = None) -> Market:
+        """The market of a plan."""
+        knobs = knobs or BehaviourKnobs()
+        world = make_world(MarketKnobs(items=plan.items, days=plan.days), plan.seed, plan.start)
+        visitors = make_visitors(world, knobs.visitors, plan.visitors, stream(plan, 1))
+        appeal = Appeal.of(world, visitors, knobs, stream(plan, 2))
+        return cls(plan, world, visitors, appeal, Shelf(world))
+
+
+def stream(plan: MarketPlan, part: int) -> np.random.Generator:
+    """A generator of its own for each part of the simulation."""
+    return np.random.default_rng([plan.seed, 1000 + part])
+
+
+def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool, pictures: bool) -> None:
+    """A workspace for this market alone; its answers say that they are simulated.
+
+    InputError where the folder holds something else.
+    """
+    mark = workspace.root / MARK
+    if mark.is_file():
+        held = msgspec.json.decode(mark.read_bytes(), type=MarketPlan)
+        if held != plan:
+            raise InputError(
+                f"{workspace.root} holds a market of another plan: name another folder with "
+                "`kindred --workspace FOLDER`, or the same options",
+                "$.workspace",
+            )
+    elif workspace.catalogue.is_file():
+        raise InputError(
+            f"{workspace.root} holds a catalogue that is not simulated: name another folder with "
+            "`kindred --workspace FOLDER`",
+            "$.workspace",
+        )
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    mark.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
+    if not workspace.settings.is_file():
+        spaces = ["attributes", *(["text"] if text else []), *(["image"] if pictures else [])]
+        write_settings(workspace.settings)
+        written = workspace.settings.read_text()
+        note = msgspec.json.encode([SIMULATED]).decode()
+        written = written.replace("#notes = []", f"notes = {note}", 1)
+        named = msgspec.json.encode(spaces).decode()
+        written = written.replace(
+            '#spaces = ["text", "image", "attributes"]', f"spaces = {named}", 1
+        )
+        workspace.settings.write_text(written)
+
+
+def settings_of(workspace: Workspace, environment: Mapping[str, str]) -> KindredSettings:
+    """The workspace's settings, with the note that all of it is simulated."""
+    settings = load_settings(workspace.settings, environment)
+    if SIMULATED in settings.notes:
+        return settings
+    return msgspec.structs.replace(settings, notes=(*settings.notes, SIMULATED))
+
+
+def stock(workspace: Workspace, market: Market, progress: Progress) -> None:
+    """Put every listing into the catalogue, those too that appear later."""
+    items = market.world.items
+    with (
+        learning.catalogue_of(workspace) as catalogue,
+        progress.task("import simulated items", len(items)) as advance,
+    ):
+        for first in range(0, len(items), 5_000):
+            catalogue.upsert(items[first : first + 5_000])
+            advance(len(items[first : first + 5_000]))
+
+
+def make_history(workspace: Workspace, market: Market, progress: Progress) -> Browser:
+    """Visits before there are recommendations, into the lake."""
+    plan = market.plan
+    rng = stream(plan, 3)
+    records = Records(market.world, market.visitors, stream(plan, 4))
+    browser = Browser(market.appeal, market.shelf, Organic(market.shelf, plan.k, rng), records, rng)
+    visits = plan.history_visits * plan.visitors
+    span = Span(start=plan.start, until=plan.opens, tick=HOUR, visits=visits)
+    lake = Lake(workspace.lake, EVENTS)
+    with progress.task("simulated history", visits) as advance:
+        told = 0
+
+        def on_tick(_: int) -> None:
+            nonlocal told
+            advance(browser.counts.visits - told)
+            told = browser.counts.visits
+
+        drive(browser, span, rng, on_tick=on_tick)
+        lake.append(records.frame(until=plan.opens))
+    return browser
+
+
+def learn(
+    workspace: Workspace, plan: MarketPlan, settings: KindredSettings, progress: Progress
+) -> None:
+    """Train the behaviour stages from the history, and index."""
+    train(workspace, settings, progress, until=readable(plan.opens), only=NAMES)
+    build(workspace, settings, progress)
+
+
+def browse(
+    workspace: Workspace,
+    market: Market,
+    settings: KindredSettings,
+    history: Browser,
+    progress: Progress,
+) -> MarketReport:
+    """Visitors before the funnel in this process; decisions and events go into the lake."""
+    plan = market.plan
+    began = time.perf_counter()
+    offline = open_offline(workspace, settings)
+    rng = stream(plan, 5)
+    records = history.records
+    shop = FunnelShop(
+        offline.funnel, offline.action_weights, offline.versions, market.world, market.visitors,
+        records, Answering(k=plan.k, explore=plan.explore, logged=plan.logged), stream(plan, 6),
+        writer=f"simulated-{plan.seed}",
+    )  # fmt: skip
+    browser = history.continued(shop, rng)
+    pages = max(plan.impressions // plan.k, 1)
+    tick = PAGES_OF_TICK * (plan.ends - plan.opens) // pages
+    span = Span(
+        start=plan.opens, until=plan.ends, tick=min(max(tick, MINUTE), HOUR),
+        impressions=plan.impressions,
+    )  # fmt: skip
+    events, decisions = Lake(workspace.lake, EVENTS), Lake(workspace.lake, DECISIONS)
+
+    def write(most_events: int, most_decisions: int) -> None:
+        if len(shop) > most_decisions:
+            decisions.append(shop.frame())
+        if len(records) > most_events:
+            events.append(records.frame())
+
+    with progress.task("simulated impressions", plan.impressions) as advance:
+
+        def on_tick(shown: int) -> None:
+            advance(shown)
+            write(EVENTS_AT_ONCE, DECISIONS_AT_ONCE)
+
+        ended = drive(browser, span, rng, on_open=shop.open, on_tick=on_tick)
+        browser.settle(np.iinfo(np.int64).max)
+        write(0, 0)
+    withdraw(workspace, market, ended)
+    return report(browser.counts, plan, ended, time.perf_counter() - began)
+
+
+def withdraw(workspace: Workspace, market: Market, now: int) -> None:
+    """Tell the catalogue what sold and what expired before `now`."""
+    world, sold_at = market.world, market.shelf.sold_at
+    sold, ended = sold_at <= now, (world.expires <= now) & (sold_at > now)
+    gone = [
+        msgspec.structs.replace(
+            world.items[row],
+            status=Status.SOLD if sold[row] else Status.ENDED,
+            ended_at=int(min(sold_at[row], world.expires[row])),
+        )
+        for row in np.flatnonzero(sold | ended).tolist()
+    ]
+    with learning.catalogue_of(workspace) as catalogue:
+        for first in range(0, len(gone), 5_000):
+            catalogue.upsert(gone[first : first + 5_000])
+
+
+def report(counts: Counts, plan: MarketPlan, ended: int, seconds: float) -> MarketReport:
+    """The figures of a run."""
+    shown = counts.shown_at[1 : plan.k + 1]
+    rate = counts.clicked_at[1 : plan.k + 1] / np.maximum(shown, 1)
+    return MarketReport(
+        simulated=True,
+        impressions=counts.impressions,
+        decisions=int(counts.shown_at[1]),
+        visits=counts.visits,
+        clicks=counts.clicks,
+        purchases=counts.purchases,
+        actions={
+            action.value: int(number)
+            for action, number in zip(ACTIONS, counts.actions, strict=False)
+            if number
+        },
+        ctr=round(counts.clicks / max(counts.impressions, 1), 5),
+        ctr_by_position=[round(float(r), 5) for r in rate],
+        until=readable(ended),
+        seconds=round(seconds, 1),
+        impressions_per_second=round(counts.impressions / max(seconds, 1e-9), 1),
+    )
+
+
+def simulate(
+    workspace: Workspace, plan: MarketPlan, settings: KindredSettings, progress: Progress
+) -> tuple[Market, MarketReport]:
+    """All of it, into a prepared workspace."""
+    with progress.task("make the simulated market"):
+        market = Market.make(plan)
+    stock(workspace, market, progress)
+    history = make_history(workspace, market, progress)
+    learn(workspace, plan, settings, progress)
+    return market, browse(workspace, market, settings, history, progress)
