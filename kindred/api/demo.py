@@ -91,7 +91,11 @@ class Demo:
     def _import_events(self) -> str:
         source = JourneyRecords(complete_journey(self.products), "events")
         lake = Lake(self.workspace.lake)
-        import_events([source], lake, self.workspace.rejects, self.settings.imports, self.progress)
+        with learning.catalogue_of(self.workspace) as catalogue:
+            import_events(
+                [source], lake, self.workspace.rejects, self.settings.imports, self.progress,
+                catalogue=catalogue,
+            )  # fmt: skip
         return f"{lake.count():,} purchases in the lake"
 
     def _train(self) -> str:

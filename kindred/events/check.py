@@ -159,9 +159,14 @@ def actions_named(names: Iterable[str], path: str) -> frozenset[Action]:
 
 def format_reason(action: Action, formats: int) -> str:
     """What is wrong with an action on a listing of these format bits."""
-    needed = FORMATS[action].name or ""
     had = ", ".join(bit.name.lower() for bit in FormatBits if bit & formats and bit.name)
-    return f"`{action.value}` needs a listing with the format {needed.lower()}; this one had {had}"
+    return f"{needed_format(action)}; this one had {had}"
+
+
+def needed_format(action: Action) -> str:
+    """What an action needs of a listing, in words."""
+    needed = (FORMATS[action].name or "").lower()
+    return f"`{action.value}` needs a listing with the format {needed}"
 
 
 def fault_of(error: Exception) -> tuple[str, str]:

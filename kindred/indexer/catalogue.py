@@ -185,6 +185,16 @@ class Catalogue:
 
         The formats are those of the time, as far as upserts told of a change; the rest is of now.
         """
+        known, former = self.facts_ever(item_ids)
+        return [
+            facts_then(known.get(item_id), former.get(item_id, ()), at)
+            for item_id, at in zip(item_ids, times, strict=True)
+        ]
+
+    def facts_ever(
+        self, item_ids: Sequence[str]
+    ) -> tuple[dict[str, Facts], dict[str, list[tuple[int, int]]]]:
+        """(facts of now by id, by id of some: (until, formats) of the past, oldest first)."""
         question = (
             "SELECT item_id, row, doc, until, former_formats.formats FROM items "
             f"LEFT JOIN former_formats USING (row) WHERE item_id {_AMONG} ORDER BY until"
@@ -196,10 +206,7 @@ class Catalogue:
                 known[item_id] = listing_of(doc, row).facts()
             if until is not None:
                 former.setdefault(item_id, []).append((until, formats))
-        return [
-            facts_then(known.get(item_id), former.get(item_id, ()), at)
-            for item_id, at in zip(item_ids, times, strict=True)
-        ]
+        return known, former
 
     def by_rows(self, rows: Rows | Sequence[int]) -> list[Item]:
         """The item of each row; CatalogueError for a row that was never given."""

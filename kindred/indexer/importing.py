@@ -18,6 +18,7 @@ import polars as pl
 from kindred.events.contract import EVENT_SCHEMA, contract_problems, event_columns, first_problems
 from kindred.events.lake import Lake
 from kindred.indexer.catalogue import Catalogue
+from kindred.indexer.pricing import ListingFacts, format_problems
 from kindred.indexer.readers.items import item_of
 from kindred.indexer.readers.mapping import DEFAULT_START
 from kindred.indexer.readers.records import Records, RecordSource
@@ -149,17 +150,23 @@ def import_events(
     progress: Progress | None = None,
     *,
     start: int = DEFAULT_START,
+    catalogue: Catalogue | None = None,
 ) -> ImportReport:
     """Put the events of `sources` into the lake.
+
+    Priced actions keep what `catalogue` says of their item at the time, and are refused where the
+    item's formats do not allow them.
 
     Without a time, the row's number counts seconds from `start` (microseconds UTC), and the place
     in the row's list microseconds. Without an id, the source's digest and the row's number are it.
     """
     began, progress = time.monotonic(), progress or SilentProgress()
     intake = _Intake(rejects, settings.chunk_rows, progress)
+    facts = None if catalogue is None else ListingFacts(catalogue)
 
     def check(source: RecordSource, records: Records) -> _Checked[pl.DataFrame]:
-        return _checked_events(_identified(records, source.digest, start), records)
+        events = _identified(records, source.digest, start)
+        return _checked_events(events if facts is None else facts.fill(events), records)
 
     with lake.bulk() as bulk:
         staged = 0
@@ -195,7 +202,7 @@ def _checked_items(records: Records, *, truncate: bool) -> _Checked[list[Item]]:
 
 def _checked_events(events: pl.DataFrame, records: Records) -> _Checked[pl.DataFrame]:
     told = pl.concat([events, records.checks], how="horizontal")
-    found = first_problems(told, [*records.problems, *contract_problems()])
+    found = first_problems(told, [*records.problems, *contract_problems(), *format_problems()])
     whole = events.with_row_index("index").join(found, on="index", how="anti").drop("index")
     return _Checked(whole.select(EVENT_SCHEMA.names()), found, records.cut)
 

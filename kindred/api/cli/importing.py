@@ -129,6 +129,7 @@ def import_events_command(
     microsecond for each place in a list. Where they tell no id, the file and the row are it.
     """
     from kindred.events.lake import Lake
+    from kindred.indexer.catalogue import Catalogue
     from kindred.indexer.importing import import_events
     from kindred.indexer.readers.fields import EVENT_FIELDS
 
@@ -136,10 +137,14 @@ def import_events_command(
     moment = int(start.replace(tzinfo=UTC).timestamp()) * 1_000_000
     wanted = _column_map({**told, "start": moment})
     sources = _sources("events", files, reader, products, wanted, EVENT_FIELDS, settings)
-    report = import_events(
-        sources, Lake(workspace.lake), workspace.rejects, settings.imports, terminal_progress(),
-        start=moment,
-    )  # fmt: skip
+    catalogue = Catalogue.open(workspace.catalogue)
+    try:
+        report = import_events(
+            sources, Lake(workspace.lake), workspace.rejects, settings.imports,
+            terminal_progress(), start=moment, catalogue=catalogue,
+        )  # fmt: skip
+    finally:
+        catalogue.close()
     _tell(report, as_json=as_json)
 
 
