@@ -34,6 +34,8 @@ class Metrics:
         self._decisions = Counter(
             "kindred_decisions_total", "Decisions by what became of them", ["outcome"]
         )
+        for outcome in ("written", "lost"):
+            self._decisions.labels(outcome)
         self._sequence = Gauge(
             "kindred_index_sequence",
             "Catalogue change that the slowest worker's answers show",

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "recommend": ("kindred.api.cli.recommending:command", "Answer a file of queries."),
     "serve": ("kindred.api.cli.serve:command", "Serve over HTTP."),
     "events": ("kindred.api.cli.events:command", "Look into the event log."),
+    "decisions": ("kindred.api.cli.decisions:command", "Explain answers from their log."),
     "export": ("kindred.api.cli.exporting:command", "Move closed hours into the lake; copy it."),
     "keys": ("kindred.api.cli.keys:command", "Make API keys."),
     "simulate": ("kindred.api.cli.simulate:command", "Simulate a market and its visitors."),
