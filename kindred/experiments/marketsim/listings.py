@@ -155,6 +155,7 @@ def make_listings(
     condition = _conditions(unique, rng)
     noise = rng.standard_normal(n)
     worth = np.array([WORTH[c.value] for c in CONDITIONS])[condition]
+    apart = style - 0.5 * categories.centre[category]
     new_price = 100 * np.array([leaf.price for leaf in categories.leaves])[category]
     raw = new_price * worth * np.exp(
         knobs.price_sigma * noise + knobs.quality_price * quality + brands.tier[brand]
@@ -164,7 +165,7 @@ def make_listings(
         unique=unique,
         seller=seller,
         brand=brand,
-        series=_series(style - 0.5 * categories.centre[category], brand, brands, rng),
+        series=_series(apart, brand, brands, rng),
         style=style,
         quality=quality.astype(np.float32),
         clickbait=np.where(bait, rng.uniform(0.5, 1, n), rng.beta(1, 15, n)).astype(np.float32),
@@ -172,10 +173,10 @@ def make_listings(
         formats=_formats(knobs, categories, category, unique, rng),
         price=_round_price(raw, unique),
         colour=_choose(
-            style, category, [leaf.colours for leaf in categories.leaves], tuple(COLOURS), rng
+            apart, category, [leaf.colours for leaf in categories.leaves], tuple(COLOURS), rng
         ),
         material=_choose(
-            style, category, [leaf.materials for leaf in categories.leaves], MATERIALS, rng
+            apart, category, [leaf.materials for leaf in categories.leaves], MATERIALS, rng
         ),
     )
 
@@ -248,16 +249,16 @@ def _round_price(raw: Doubles, unique: Mask) -> Doubles:
 
 
 def _choose(
-    style: Floats,
+    apart: Floats,
     category: Codes,
     usual: list[tuple[str, ...]],
     names: tuple[str, ...],
     rng: np.random.Generator,
 ) -> Codes:
-    """int32[N], number in `names`: one of those usual in the category, inclined by style."""
+    """int32[N], number in `names`: one of those usual there, inclined by what sets it apart."""
     prior = np.full((len(usual), len(names)), -np.inf)
     for row, some in enumerate(usual):
         prior[row, [names.index(name) for name in some]] = -0.15 * np.arange(len(some))
-    direction = units(rng.standard_normal((len(names), style.shape[1])))
-    score = prior[category] + STYLE_SAYS * (style @ direction.T)
+    direction = units(rng.standard_normal((len(names), apart.shape[1])))
+    score = prior[category] + STYLE_SAYS * (apart @ direction.T)
     return np.asarray(np.argmax(score + rng.gumbel(size=score.shape), axis=1), np.int32)
