@@ -12,10 +12,18 @@ from kindred.events.feature_names import feature_names
 from kindred.events.lake import Lake
 from kindred.events.shown import DECISIONS, JOINED
 from kindred.indexer.behaviour.impressions import load_impressions
+from kindred.indexer.catalogue import Catalogue
 from kindred.rerank.features import SPECIFICATION
 from kindred.rerank.logged import JoinedLog
 from kindred.schemas.errors import ArtefactError
 from kindred.schemas.workspace import Workspace
+
+
+def catalogue_rows(catalogue: Catalogue) -> pl.DataFrame:
+    """item_id -> row, of every item that the catalogue holds or held."""
+    pairs = [(change.item.item_id, change.row) for part in catalogue.scan() for change in part]
+    schema = {"item_id": pl.String, "row": pl.Int64}
+    return pl.DataFrame(pairs, schema=schema, orient="row")
 
 
 def joined_fingerprints(workspace: Workspace) -> dict[str, str]:

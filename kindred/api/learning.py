@@ -14,11 +14,12 @@ import numpy as np
 import polars as pl
 import structlog
 
-from kindred.api.joined import read_joined
+from kindred.api.joined import catalogue_rows, read_joined
 from kindred.api.times import parse_moment, readable
 from kindred.events.history import all_events, fingerprint
 from kindred.experiments.baselines import make_baselines
 from kindred.experiments.next_item import evaluate
+from kindred.experiments.shown_lists import compare_orders
 from kindred.indexer.behaviour.interactions import Interactions, action_weights, load_interactions
 from kindred.indexer.behaviour.stages import behaviour_stages
 from kindred.indexer.build import read_content
@@ -217,6 +218,41 @@ def evaluate_next_item(
         "ranker": ranker.card.metrics,
         "ranker_serves": ranker.card.gate.passed,
         **msgspec.to_builtins(report),
+    }
+
+
+def evaluate_shown_lists(
+    workspace: Workspace,
+    settings: KindredSettings,
+    progress: Progress,
+    *,
+    until: str,
+    ks: Sequence[int],
+    seeds: int,
+    lists: int,
+) -> dict[str, Any]:
+    """Train on lists shown before `until`, order those after it anew; the report as plain data."""
+    with catalogue_of(workspace) as catalogue:
+        rows = catalogue_rows(catalogue)
+    size = 1 + int(rows["row"].to_numpy().max(initial=-1))
+    joined = read_joined(workspace, rows)
+    if not joined.shown.lists:
+        raise InputError("nothing shown is joined with what came of it: run `kindred join`", "$")
+    moment = parse_moment(until, joined.shown.at)
+    drawn = [settings.seed + n for n in range(seeds)]
+    report = compare_orders(
+        joined, moment, size, settings, seeds=drawn, ks=ks, lists=lists,
+        progress=progress,
+    )  # fmt: skip
+    return {
+        "suite": "shown-lists",
+        "notes": list(settings.notes),
+        "train_until": readable(moment),
+        "k": list(ks),
+        "seeds": drawn,
+        "inputs": dict(joined.inputs),
+        "ranker settings": msgspec.to_builtins(settings.ranker),
+        **report,
     }
 
 

@@ -49,6 +49,7 @@ SERVING = ("pairs", "forward", "als", "history", "exposure", "ranker")
 load_settings = read_settings
 train = learning.train
 evaluate_next_item = learning.evaluate_next_item
+evaluate_shown_lists = learning.evaluate_shown_lists
 
 
 def current_models(workspace: Workspace) -> dict[str, str]:

@@ -1,0 +1,190 @@
+"""Shown lists ordered anew: would the bought items have stood higher?
+
+Everything that orders was trained on lists shown before a moment; it is asked about lists shown
+afterwards. What was shown is also what could be bought, so the order shown has an advantage that
+its positions gave it; lists in random order give it to nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from kindred.rerank.joined_training import fit_on_lists
+from kindred.rerank.judged import Judged, Parts, judged_lists, split_lists
+from kindred.rerank.labels import usable
+from kindred.rerank.logged import JoinedLog, read_lists
+from kindred.rerank.metrics import (
+    paired_interval,
+    purchase_mrr,
+    purchase_rank,
+    shown_ndcg,
+    tied_ranks,
+)
+from kindred.rerank.training import TooLittle
+from kindred.retrieval.segments import segment_sum
+from kindred.schemas.progress import Progress
+from kindred.schemas.ranking import Doubles, Mask, Rows
+from kindred.schemas.settings import KindredSettings
+
+SHOWN, MERGE, RANKER = "shown", "merge (RRF)", "ranker"
+BINARY, BOTH, POPULARITY = "ranker, purchases alone", "mean of both rankers", "popularity"
+RANK, MRR = "purchase rank", "purchase MRR"
+
+Values = dict[str, Doubles]
+"""Metric -> float64[L], NaN where a list has no say."""
+
+
+def compare_orders(
+    log: JoinedLog,
+    moment: int,
+    size: int,
+    settings: KindredSettings,
+    *,
+    seeds: Sequence[int],
+    ks: Sequence[int],
+    lists: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train before `moment`, compare on at most `lists` lists after it; plain data.
+
+    Raises TooLittle where there is nothing to learn from, or nothing to judge by.
+    """
+    with progress.task("read shown lists") as on_lists:
+        parts = split_lists(
+            log, moment, size, settings.ranker, settings.join, seed=settings.seed,
+            on_lists=on_lists,
+        )  # fmt: skip
+        later = later_lists(log, parts, moment, size, settings, lists, on_lists)
+    values: dict[str, list[Values]] = {}
+    facts: list[dict[str, Any]] = []
+    for seed in seeds:
+        orders, told = orders_of(parts, later, settings, seed, progress)
+        facts.append({"seed": seed, **told})
+        for name, order in orders.items():
+            values.setdefault(name, []).append(metrics_of(later, order, ks))
+    means = {name: _mean_over(found) for name, found in values.items()}
+    slices = {"all": np.ones(len(later.lists), np.bool_)}
+    if later.explore.any():
+        slices["randomised"] = later.explore
+    return {
+        "lists": len(later.lists),
+        "lists with a purchase": later.bought_lists,
+        "training": facts,
+        "label order": parts.order.report,
+        "by seed": {
+            name: [round(float(np.nanmean(v[RANK])), 4) for v in found]
+            for name, found in values.items()
+        },
+        "slices": {
+            name: slice_report(means, mask, later, settings.seed) for name, mask in slices.items()
+        },
+    }
+
+
+def later_lists(
+    log: JoinedLog,
+    parts: Parts,
+    moment: int,
+    size: int,
+    settings: KindredSettings,
+    most: int,
+    on_lists: Any,
+) -> Judged:
+    """Lists shown from `moment` on, labelled by all that is known of them today."""
+    shown, end = log.shown, log.shown.newest + 1
+    keep = usable(shown, end, settings.join, open_purchases=settings.ranker.open_purchases)
+    known = np.bincount(shown.owners[keep], minlength=shown.lists) > 0
+    wanted: Rows = np.flatnonzero(known & log.readable() & (shown.at >= moment))
+    if len(wanted) > most:
+        drawn = np.random.default_rng(settings.seed).choice(wanted, most, replace=False)
+        wanted = np.sort(drawn)
+    later = judged_lists(read_lists(log, wanted, keep, size, on_lists), parts.order, end)
+    if later.bought_lists < 2:
+        raise TooLittle(
+            f"{len(later.lists)} later lists of which {later.bought_lists} have a purchase: too "
+            "few to compare by"
+        )
+    return later
+
+
+def orders_of(
+    parts: Parts, later: Judged, settings: KindredSettings, seed: int, progress: Progress
+) -> tuple[dict[str, Doubles], dict[str, Any]]:
+    """(scores of the later rows by method, facts of the training) for one seed."""
+    held = later.lists
+    orders: dict[str, Doubles] = {
+        SHOWN: -held.shown.position[held.at].astype(np.float64),
+        MERGE: -held.recall_rank.astype(np.float64),
+    }
+    popularity = held.column("popularity").astype(np.float64)
+    if not np.isnan(popularity).all():
+        orders[POPULARITY] = popularity
+    with progress.task(f"grow trees, seed {seed}", 2 * settings.ranker.trees) as on_tree:
+        graded, told = fit_on_lists(parts, settings.ranker, seed=seed, on_tree=on_tree)
+        orders[RANKER] = graded.score(held.features)
+        if parts.training.bought_lists >= 2:
+            binary, _ = fit_on_lists(
+                parts, settings.ranker, goal="purchase", seed=seed, on_tree=on_tree
+            )
+            orders[BINARY] = binary.score(held.features)
+            orders[BOTH] = (_z(orders[RANKER], held.offsets) + _z(orders[BINARY], held.offsets)) / 2
+    return orders, told
+
+
+def metrics_of(later: Judged, order: Doubles, ks: Sequence[int]) -> Values:
+    """Every metric of one order, by list."""
+    offsets = later.lists.offsets
+    ranks = tied_ranks(order, offsets)
+    return {
+        RANK: purchase_rank(ranks, later.bought, offsets),
+        MRR: purchase_mrr(ranks, later.bought, offsets),
+        **{f"NDCG@{k}": shown_ndcg(ranks, later.labels, offsets, k) for k in ks},
+    }
+
+
+def slice_report(
+    values: Mapping[str, Values], wanted: Mask, later: Judged, seed: int
+) -> dict[str, Any]:
+    """Means with 95 % intervals, and the ranker's paired leads, over the lists `wanted`."""
+    subject = later.subject
+
+    def interval(found: Doubles) -> list[float] | None:
+        known = wanted & ~np.isnan(found)
+        if len(np.unique(subject[known])) < 2:
+            return None
+        return [round(x, 5) for x in paired_interval(found[known], subject[known], seed)]
+
+    bought = wanted & ~np.isnan(values[RANKER][RANK])
+    return {
+        "lists": int(wanted.sum()),
+        "lists with a purchase": int(bought.sum()),
+        "methods": {
+            name: {metric: interval(found) for metric, found in by_metric.items()}
+            for name, by_metric in values.items()
+        },
+        "differences": {
+            other: {
+                metric: interval(values[RANKER][metric] - found)
+                for metric, found in values[other].items()
+            }
+            for other in values
+            if other != RANKER
+        },
+    }
+
+
+def _mean_over(found: Sequence[Values]) -> Values:
+    """Over the seeds, list by list."""
+    return {metric: np.mean([v[metric] for v in found], axis=0) for metric in found[0]}
+
+
+def _z(scores: Doubles, offsets: Rows) -> Doubles:
+    """float64[n]: scores less their list's mean, over its standard deviation."""
+    lengths = np.diff(offsets)
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    centred = scores - (segment_sum(scores, offsets) / lengths)[owners]
+    spread = np.sqrt(segment_sum(centred**2, offsets) / lengths)
+    return centred / np.maximum(spread, 1e-9)[owners]
