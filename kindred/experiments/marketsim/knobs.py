@@ -129,14 +129,14 @@ class MarketKnobs(Settings, frozen=True, kw_only=True):
     """Share of titles with a slip of the keyboard in one word. Seen, but not in most."""
     caps_share: Share = 0.05
     """Share of titles IN CAPITALS (clickbait: five times that)."""
-    title_adjectives: NonNegative = 1.2
-    """Mean number of style words in a title (Poisson, at most 4). Titles are short: style must be
+    title_adjectives: NonNegative = 1.5
+    """Mean number of style words in a title (Poisson, at most 5). Titles are short: style must be
     recoverable from words in part, not whole."""
-    description_adjectives: NonNegative = 2.5
+    description_adjectives: NonNegative = 3.0
     """Mean number of style words in a description that is longer than a line."""
     terse_share: Share = 0.3
     """Share of listings with no description, or one of a few words."""
-    style_temperature: Above0 = 0.12
+    style_temperature: Above0 = 0.1
     """How freely style words are chosen: near 0 always those of the strongest dimensions, at 1 and
-    above nearly any. In style units; half of a dimension's usual size, so that some words mislead.
-    """
+    above nearly any. In style units; less than half of a dimension's usual size (0.25), so that
+    most words tell and some mislead."""

@@ -31,7 +31,7 @@ from kindred.experiments.marketsim.words import (
 )
 from kindred.schemas.ranking import Mask
 
-MOST_WORDS = 4
+MOST_WORDS = 5
 """Style words of a title, or of a description, at most."""
 _COLOURS = tuple(COLOURS)
 _BAITING = 0.5
