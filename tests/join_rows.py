@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import count
 from typing import Any
 
@@ -72,3 +73,67 @@ def events(*rows: dict[str, Any]) -> pl.DataFrame:
     return event_columns(frame.drop(FACTS)).with_columns(frame.select(FACTS)).select(
         EVENT_SCHEMA.names()
     )  # fmt: skip
+
+
+EDGES = (
+    0, 1, -1, SECOND, 20 * SECOND, 20 * SECOND + 1, 30 * MINUTE, 30 * MINUTE + 1, HOUR, DAY,
+    DAY + 1, 7 * DAY, 7 * DAY + 1, 30 * DAY, 30 * DAY + 1,
+)  # fmt: skip
+"""Moments after an answer or an event at which a window ends, or just does not."""
+ACTIONS = (
+    "impression", "inview", "inview", "click", "click", "view", "watch", "favourite", "dwell",
+    "send_message", "add_to_cart", "make_offer", "place_bid", "buy_now", "purchase", "purchase",
+    "purchase", "dismiss", "category_view", "content_view", "content_click", "follow_seller",
+)  # fmt: skip
+
+
+def busy_market(seed: int, answers: int, deeds: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Random decisions and events of few visitors on few items over two months.
+
+    Everybody meets everything at the edges of the windows, by every link and by none.
+    """
+    rng = random.Random(seed)
+    items = [f"i{n}" for n in range(5)]
+    seller = {item: f"seller{n % 2}" for n, item in enumerate(items)}
+    told = []
+    for n in range(answers):
+        shown = rng.choices(items, k=rng.randint(0, 4))
+        fit = rng.randint(0, 5)
+        told.append(
+            decision(
+                f"d{n}", *shown, at=rng.choice((rng.randrange(2 * DAY), rng.randrange(60 * DAY))),
+                user_id=rng.choice((None, "u0", "u1")), device_id=rng.choice((None, "p0", "p1")),
+                session_id=rng.choice((None, "s0", "s1")),
+                traceparent=rng.choice((None, TRACE.format(n // 2))),
+                shown_sponsored=[rng.random() < 0.6 for _ in shown],
+                candidate_item=shown[:fit],
+                candidate_ad_rate_bp=[rng.randrange(2000) for _ in shown[:fit]],
+                candidate_price_minor=[rng.choice((None, 999, 12345)) for _ in shown[:fit]],
+                candidate_formats=[1 for _ in shown[:fit]],
+                candidate_seller_id=[seller[item] for item in shown[:fit]],
+            )
+        )  # fmt: skip
+    happened: list[dict[str, Any]] = []
+    for n in range(deeds):
+        before = rng.choice(happened if happened and rng.random() < 0.5 else told)
+        at = before["occurred_at"] - START + rng.choice((*EDGES, rng.randrange(HOUR)))
+        answer = rng.choice(told)
+        if rng.random() < 0.8 and "shown_item" in before:
+            answer = before
+        action = rng.choice(ACTIONS)
+        item = rng.choice(answer["shown_item"] or items) if rng.random() < 0.9 else items[0]
+        kind = {"category_view": "category", "content_view": "content", "content_click": "content"}
+        known = rng.choice((("decision_id",), ("traceparent",), ("session_id",), (),
+                            ("decision_id", "traceparent", "session_id")))  # fmt: skip
+        facts = {"seller_id": seller[item], "ad_rate_bp": rng.choice((0, 333))}
+        link = {name: answer[name] for name in known}
+        happened.append(
+            event(
+                action, item, max(at, 0), event_id=f"e{n}",
+                entity_kind=kind.get(action, "item"), user_id=rng.choice((None, "u0", "u1")),
+                device_id=rng.choice(("p0", "p1")), value_minor=rng.choice((None, 1, 4999, 10_050)),
+                dwell_ms=rng.randrange(9000) if action == "dwell" else None,
+                **(facts if action == "purchase" else {}), **link,
+            )
+        )  # fmt: skip
+    return decisions(*told), events(*happened)

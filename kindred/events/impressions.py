@@ -30,8 +30,13 @@ VISIT = 255
 """In place of an action: a visit, which concerns every row of its decision."""
 
 FACTS = ("ad_rate_bp", "price_minor", "formats", "seller_id")
-KNOWN = [name for name in JOINED_SCHEMA.names()[:24] if name != "position"]
-"""Columns of a joined row that its decision tells, all but the position."""
+KNOWN = tuple(JOINED_SCHEMA.names()[: JOINED_SCHEMA.names().index("feature_spec") + 1])
+"""Columns of a joined row that its decision tells."""
+SHOWN = (
+    "decision_id", "item_id", "position", "occurred_at", "trace_id", "session_id", "user_id",
+    "device_id", "seller_id", "sponsored",
+)  # fmt: skip
+"""Those of them that linking needs."""
 
 
 class Windows(NamedTuple):
@@ -78,51 +83,47 @@ def _trace_id() -> pl.Expr:
     return pl.col("traceparent").str.slice(3, 32)
 
 
-def impressions(decisions: pl.DataFrame) -> pl.DataFrame:
-    """One row a shown item: the columns of `JOINED_SCHEMA` that the decision tells.
+def impressions(decisions: pl.LazyFrame, columns: tuple[str, ...] = KNOWN) -> pl.LazyFrame:
+    """One row a shown item: columns of `JOINED_SCHEMA` that the decision tells.
 
     A decision told twice counts once. Candidate i is the item at position i + 1; where more was
     shown than there are candidates, facts are null.
     """
     length = pl.col("shown_item").list.len().cast(pl.Int64)
     places = pl.int_ranges(0, length)
-    candidates = {
-        name: pl.col(f"candidate_{name}").fill_null([]).list.gather(places, null_on_oob=True)
-        for name in FACTS
+    lists = {
+        "item_id": pl.col("shown_item"),
+        "position": pl.int_ranges(1, length + 1),
+        "propensity": pl.col("shown_propensity"),
+        "explore": pl.col("shown_explore"),
+        "sponsored": pl.col("shown_sponsored"),
+        **{
+            name: pl.col(f"candidate_{name}").fill_null([]).list.gather(places, null_on_oob=True)
+            for name in FACTS
+        },
     }
-    lists = ("item_id", "position", "propensity", "explore", "sponsored", *FACTS)
+    lists = {name: column for name, column in lists.items() if name in columns}
+    told = {
+        "list_length": length,
+        "trace_id": _trace_id(),
+        "degraded": (pl.col("degraded").list.len() > 0).fill_null(False),
+    }
     return (
         decisions.unique("decision_id", keep="any")
         .filter(length > 0)
-        .with_columns(
-            item_id=pl.col("shown_item"),
-            position=pl.int_ranges(1, length + 1, dtype=pl.Int16),
-            list_length=length.cast(pl.Int16),
-            trace_id=_trace_id(),
-            propensity=pl.col("shown_propensity"),
-            explore=pl.col("shown_explore"),
-            sponsored=pl.col("shown_sponsored"),
-            degraded=(pl.col("degraded").list.len() > 0).fill_null(False),
-            **candidates,
-        )
-        .select("position", *KNOWN)
+        .select((lists.get(name, told.get(name, pl.col(name)))).alias(name) for name in columns)
         .explode(*lists)
-        .select(pl.col(name).cast(JOINED_SCHEMA[name]) for name in JOINED_SCHEMA.names()[:24])
+        .select(pl.col(name).cast(JOINED_SCHEMA[name]) for name in columns)
     )
 
 
-SHOWN = (
-    "decision_id", "item_id", "position", "occurred_at", "trace_id", "session_id", "user_id",
-    "device_id", "seller_id", "sponsored",
-)  # fmt: skip
+def narrow(decisions: pl.LazyFrame) -> pl.LazyFrame:
+    """`SHOWN` of `impressions`: of an item shown twice in an answer, its first place."""
+    shown = impressions(decisions, SHOWN).sort("position")
+    return shown.unique(["decision_id", "item_id"], keep="first")
 
 
-def narrow(shown: pl.DataFrame) -> pl.DataFrame:
-    """What linking needs of `impressions`: an item shown twice in an answer, its first place."""
-    return shown.select(SHOWN).sort("position").unique(["decision_id", "item_id"], keep="first")
-
-
-def touches(events: pl.DataFrame) -> pl.DataFrame:
+def touches(events: pl.LazyFrame) -> pl.LazyFrame:
     """What was done to items and content, impressions apart; an event told twice counts once.
 
     Columns: touch (a row number), occurred_at, action (code), item_id, decision_id, trace_id,
@@ -147,13 +148,14 @@ def touches(events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def visits(events: pl.DataFrame) -> pl.DataFrame:
+def visits(events: pl.LazyFrame) -> pl.LazyFrame:
     """Visits that say which answer led to them: occurred_at, decision_id, trace_id."""
     return events.filter(pl.col("action").is_in([a.value for a in VISITS])).select(
         "occurred_at", "decision_id", _trace_id().alias("trace_id")
     )
 
 
-def answers(shown: pl.DataFrame) -> pl.DataFrame:
-    """The decisions of `impressions`, each once: decision_id, trace_id, occurred_at."""
-    return shown.select("decision_id", "trace_id", "occurred_at").unique("decision_id", keep="any")
+def answers(decisions: pl.LazyFrame) -> pl.LazyFrame:
+    """What a visit finds its decision by: decision_id, trace_id, occurred_at."""
+    known = decisions.select("decision_id", _trace_id().alias("trace_id"), "occurred_at")
+    return known.unique("decision_id", keep="any")

@@ -100,16 +100,17 @@ def join(
     order; `as_of` is in microseconds UTC. The rules: this module's docstring.
     """
     spans = Windows.of(windows)
-    events = events.filter(pl.col("occurred_at") < as_of)
-    shown = impressions(decisions.filter(pl.col("occurred_at") < as_of))
+    before = pl.col("occurred_at") < as_of
+    told, happened = decisions.lazy().filter(before), events.lazy().filter(before)
     found = link(
-        touches(events),
-        visits(events),
-        narrow(shown),
-        answers(shown),
+        touches(happened).collect(),
+        visits(happened).collect(),
+        narrow(told).collect(),
+        answers(told).collect(),
         pl.DataFrame(schema=CLICKED_SCHEMA),
         spans,
     )
+    shown = impressions(told).collect()
     return label(shown, found.links, spans, as_of).drop(DEADLINE)
 
 

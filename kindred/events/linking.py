@@ -87,6 +87,7 @@ def link(
     before it, `clicked` the rows first clicked before it, `windows.purchase` back at least.
     """
     shown = shown.rename({"occurred_at": "decided_at"})
+    shown = shown.join(touches.select("item_id"), on="item_id", how="semi")
     bought = pl.col("action") == PURCHASE
     chosen = _choose(touches.filter(~bought), _recent_ladder(shown, windows))
     deeds = chosen.filter(_age() <= _limit(windows))

@@ -1,0 +1,215 @@
+"""Where the join over the lake keeps what it has done: days of rows, days of links, their states.
+
+`joined/dt=YYYY-MM-DD/part-<hash of its bytes>.parquet` holds the rows of the day's decisions;
+`links/dt=YYYY-MM-DD/` what the day's events belong to (`links.parquet`) and the rows that they
+clicked first (`clicked.parquet`). A `state.json` beside them says what they were made from. It is
+removed before they change and written after, so a day that a kill left between is done again.
+A day's folder holds exactly one part at every moment.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from hashlib import blake2b
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import polars as pl
+
+from kindred.events.files import sync, try_lock
+from kindred.events.linking import CLICKED_SCHEMA, LINK_SCHEMA, Linked, Tally
+from kindred.schemas.clock import DAY
+from kindred.schemas.errors import ArtefactError
+
+_EPOCH = date(1970, 1, 1)
+_STATE = "state.json"
+_LINKS, _CLICKED = "links.parquet", "clicked.parquet"
+
+
+class LinkState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the links of a day of events were made from, and what they are."""
+
+    inputs: dict[str, str]
+    as_of: int
+    rows: dict[str, str]
+    """Fingerprint of the links to the decisions of each day (its number since 1970)."""
+    clicked: str
+    """Fingerprint of the rows first clicked."""
+    tally: Tally
+
+
+class DayState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the rows of a day of decisions were made from, and what they are."""
+
+    inputs: dict[str, str]
+    as_of: int
+    rows: int
+    censored: int
+    open_until: int
+    """The earliest moment at which a censored row is final; rows stay as they are until then."""
+
+
+State = TypeVar("State", LinkState, DayState)
+
+
+class JoinedDays:
+    """The folders `joined` and `links` of a lake."""
+
+    def __init__(self, lake: Path) -> None:
+        self._joined = lake / "joined"
+        self._links = lake / "links"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Nobody else joins meanwhile. ArtefactError where somebody does, or the disk fails."""
+        try:
+            self._joined.mkdir(parents=True, exist_ok=True)
+            self._links.mkdir(exist_ok=True)
+            lock = self._joined / ".lock"
+            lock.touch()
+            with try_lock(lock) as ours:
+                if not ours:
+                    raise ArtefactError(f"another join is at work in {self._joined}")
+                yield
+        except (OSError, pl.exceptions.PolarsError) as e:
+            raise ArtefactError(f"the join in {self._joined} failed: {e}") from e
+
+    def link_states(self) -> dict[int, LinkState]:
+        """State by day, of the days whose links are whole."""
+        return _states(self._links, LinkState)
+
+    def day_states(self) -> dict[int, DayState]:
+        """State by day, of the days whose rows are whole."""
+        return _states(self._joined, DayState)
+
+    def put_links(self, day: int, linked: Linked, inputs: dict[str, str], as_of: int) -> LinkState:
+        """Replace what the events of a day belong to; durable when it returns."""
+        folder = _begin(self._links, day)
+        links = linked.links.sort("decided_at", "decision_id", "position", "occurred_at")
+        _write(links, folder / _LINKS)
+        _write(linked.clicked, folder / _CLICKED)
+        by_day = fingerprints(links, pl.struct(pl.all()), "decided_at")
+        clicked = fingerprints(linked.clicked, pl.struct(pl.all()), pl.lit(0))
+        state = LinkState(
+            inputs=inputs,
+            as_of=as_of,
+            rows={str(d): fingerprint for d, fingerprint in by_day.items()},
+            clicked=clicked.get(0, ""),
+            tally=linked.tally,
+        )
+        _finish(folder, state)
+        return state
+
+    def put_day(self, day: int, rows: pl.DataFrame, state: DayState) -> None:
+        """Replace the rows of a day's decisions (`JOINED_SCHEMA`); durable when it returns."""
+        folder = _begin(self._joined, day)
+        aside = folder / ".aside"
+        _write(rows, aside)
+        name = f"part-{blake2b(aside.read_bytes(), digest_size=16).hexdigest()}.parquet"
+        parts = sorted(folder.glob("part-*.parquet"))
+        # Over the old part, then to the new name: whoever looks sees one part.
+        whole = parts[0] if parts else folder / name
+        aside.replace(whole)
+        for more in parts[1:]:
+            more.unlink()
+        whole.replace(folder / name)
+        sync(folder)
+        _finish(folder, state)
+
+    def drop_future(self, as_of: int) -> None:
+        """Remove days that end after `as_of` and were made from something later."""
+        for parent, states in (
+            (self._joined, self.day_states()),
+            (self._links, self.link_states()),
+        ):
+            for folder in parent.glob("dt=*"):
+                day = _number(folder)
+                state = states.get(day)
+                if (day + 1) * DAY > as_of and (state is None or state.as_of > as_of):
+                    (folder / _STATE).unlink(missing_ok=True)
+                    shutil.rmtree(folder)
+
+    def links(self, days: list[int], since: int, until: int) -> pl.DataFrame:
+        """Links of the events of `days` to decisions with since <= time < until."""
+        found = [
+            pl.scan_parquet(self._links / _name(day) / _LINKS).filter(
+                pl.col("decided_at").is_between(since, until, closed="left")
+            )
+            for day in days
+        ]
+        return pl.concat([LINK_SCHEMA.to_frame().lazy(), *found]).collect()
+
+    def clicked(self, days: list[int], since: int) -> pl.DataFrame:
+        """Rows first clicked on one of `days`, at `since` or after it."""
+        found = [
+            pl.scan_parquet(self._links / _name(day) / _CLICKED).filter(
+                pl.col("clicked_at") >= since
+            )
+            for day in days
+        ]
+        return pl.concat([CLICKED_SCHEMA.to_frame().lazy(), *found]).collect()
+
+
+def fingerprints(
+    frame: pl.DataFrame | pl.LazyFrame, what: pl.Expr, when: str | pl.Expr
+) -> dict[int, str]:
+    """By day of `when`: a hash of the set of values `what`, whatever their order."""
+    day = (pl.col(when) if isinstance(when, str) else when) // DAY
+    hashed = what.hash()
+    counted = (
+        frame.lazy()
+        .group_by(day.alias("day"))
+        .agg(
+            pl.len(),
+            low=(hashed % 2**32).sum(),  # in halves: their sums do not overflow
+            high=(hashed // 2**32).sum(),
+        )
+        .collect(engine="streaming")
+    )
+    return {day: f"{n}-{low:x}-{high:x}" for day, n, low, high in counted.iter_rows()}
+
+
+def _name(day: int) -> str:
+    return f"dt={_EPOCH + timedelta(day)}"
+
+
+def _number(folder: Path) -> int:
+    return (date.fromisoformat(folder.name[3:]) - _EPOCH).days
+
+
+def _begin(parent: Path, day: int) -> Path:
+    folder = parent / _name(day)
+    folder.mkdir(exist_ok=True)
+    (folder / _STATE).unlink(missing_ok=True)
+    sync(folder)
+    return folder
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    aside = path.with_name(".aside")
+    frame.write_parquet(aside, compression="zstd", row_group_size=100_000)
+    sync(aside)
+    aside.replace(path)
+
+
+def _finish(folder: Path, state: LinkState | DayState) -> None:
+    aside = folder / f".{_STATE}"
+    aside.write_bytes(msgspec.json.encode(state))
+    sync(aside)
+    aside.replace(folder / _STATE)
+    sync(folder)
+    sync(folder.parent)
+
+
+def _states(parent: Path, kind: type[State]) -> dict[int, State]:
+    found = {}
+    for path in sorted(parent.glob(f"dt=*/{_STATE}")):
+        try:
+            found[_number(path.parent)] = msgspec.json.decode(path.read_bytes(), type=kind)
+        except msgspec.DecodeError as e:
+            raise ArtefactError(f"{path} is damaged ({e}): remove it, and join again") from e
+    return found
