@@ -18,6 +18,8 @@ BY_HOUR = np.array(
 """Visits by hour of the day (UTC), relative: an evening peak, four times the night."""
 BY_HOUR /= BY_HOUR.mean()
 
+NEVER = int(np.iinfo(np.int64).max)
+
 
 def rhythm(at: Rows) -> Doubles:
     """float64[n]: how busy the moments are, 1 on average over a day."""
@@ -27,17 +29,18 @@ def rhythm(at: Rows) -> Doubles:
 class Shelf:
     """What is on sale: listed, not expired, and, where it is the only one, not sold."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.sold_at = np.full(len(world.category), np.iinfo(np.int64).max)
-        """int64[N] µs: when a unique item was bought; far in the future for the others"""
+    def __init__(self, world: World, shift: int = 0) -> None:
+        """`shift` µs is what the caller's clock is ahead of the world's."""
+        self.world, self.shift = world, shift
+        self.sold_at = np.full(len(world.category), NEVER)
+        """int64[N] µs of the world: when a unique item was bought; `NEVER` for the others"""
         self.on_sale: Mask = np.zeros(len(world.category), bool)
         self._by_leaf: Rows = np.zeros(0, np.int64)
         self._first: Rows = np.zeros(0, np.int64)
 
     def open(self, now: int) -> Mask:
         """bool[N]: on sale at `now`; what is drawn from then on is what is on sale then."""
-        world = self.world
+        world, now = self.world, now - self.shift
         self.on_sale = (world.listed <= now) & (now < world.expires) & (now < self.sold_at)
         rows = np.flatnonzero(self.on_sale)
         leaves = world.category[rows]
@@ -60,12 +63,16 @@ class Shelf:
         at = first[:, None] + (rng.random((len(leaf), width)) * count[:, None]).astype(np.int64)
         return np.asarray(self._by_leaf[at])
 
+    def sold(self, row: int) -> bool:
+        """Whether a unique item was bought."""
+        return bool(self.sold_at[row] < NEVER)
+
     def sell(self, rows: Rows, at: Rows) -> Mask:
         """bool[n]: the purchases that come about, of n in order of time.
 
         An item must be on sale at the time, and the only one of its kind goes to the first.
         """
-        world = self.world
+        world, at = self.world, at - self.shift
         can = (world.listed[rows] <= at) & (at < world.expires[rows]) & (at < self.sold_at[rows])
         first = np.zeros(len(rows), bool)
         candidates = np.flatnonzero(can)
