@@ -1,4 +1,4 @@
-"""Rolling, as the builder process and `kindred export` do it."""
+"""The builder process rolls too."""
 
 from __future__ import annotations
 
@@ -9,54 +9,11 @@ import msgspec
 import structlog
 
 from kindred.api.worker import Builder
-from kindred.events.lake import Appended
-from kindred.events.roll import (
-    LoggedDecisions,
-    LoggedEvents,
-    closed_before,
-    expire,
-    only_one,
-    roll,
-)
+from kindred.events.roll import Rolled, roll_closed
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import KindredError
 from kindred.schemas.settings import EventSettings
 from kindred.schemas.workspace import Workspace
-
-
-class Rolled(msgspec.Struct, frozen=True, kw_only=True):
-    """What went from the logs into the lake."""
-
-    events: int = 0
-    decisions: int = 0
-    repeated: int = 0
-    """Rows that the lake had already, after an interruption."""
-    expired: list[str] = []
-    """Days whose time is over, by table."""
-
-
-def roll_closed(
-    workspace: Workspace, settings: EventSettings, now: int, *, wait: bool = True
-) -> Rolled | None:
-    """Roll what is closed and delete what has expired; None where another process is at it.
-
-    `wait`: for that process instead. LogError, ArtefactError.
-    """
-    with only_one(workspace.lake, wait=wait) as ours:
-        if not ours:
-            return None
-        before = closed_before(now, settings)
-        moved = {"events": Appended(0, 0), "decisions": Appended(0, 0)}
-        if workspace.log.exists():
-            moved["events"] = roll(LoggedEvents(workspace.log), workspace.lake, before)
-        if workspace.decisions.exists():
-            moved["decisions"] = roll(LoggedDecisions(workspace.decisions), workspace.lake, before)
-        return Rolled(
-            events=moved["events"].new,
-            decisions=moved["decisions"].new,
-            repeated=sum(m.duplicate for m in moved.values()),
-            expired=expire(workspace.lake, workspace.log, settings, now),
-        )
 
 
 class RollingBuilder:

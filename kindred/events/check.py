@@ -16,7 +16,7 @@ from kindred.schemas.item import FormatBits
 from kindred.schemas.settings import EventSettings
 
 MINUTE = 60_000_000
-_BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
+_BROKEN = (msgspec.DecodeError, ValueError)
 _decode = msgspec.json.Decoder(Event).decode
 
 
@@ -173,7 +173,5 @@ def fault_of(error: Exception) -> tuple[str, str]:
     """(path behind the row's, reason) of what decoding one row raised."""
     if isinstance(error, UnicodeDecodeError):
         return "", "the row is not UTF-8"
-    if isinstance(error, RecursionError):
-        return "", "the row is nested too deeply"
     reason, _, path = str(error).rpartition(" - at `$")
     return (path.rstrip("`"), reason) if reason else ("", str(error))

@@ -56,6 +56,11 @@ class _Batch:
     """False where the caller has gone away: its events count all the same."""
     accepted: int = 0
 
+    @property
+    def rows(self) -> int:
+        """Events and dead letters."""
+        return len(self.events) + len(self.rejects)
+
 
 class EventLog:
     """One per process; any number of processes on one file. Safe for several threads.
@@ -134,7 +139,7 @@ class EventLog:
         self._thread.join()
 
     def _enqueue(self, batch: _Batch) -> Future[Appended]:
-        size = len(batch.events) + len(batch.rejects)
+        size = batch.rows
         if not size:
             batch.done.set_result(Appended(0, 0))
             return batch.done
@@ -151,7 +156,11 @@ class EventLog:
     def _write(self) -> None:
         while group := self._next_group():
             try:
-                self._commit(group)
+                try:
+                    self._commit(group)
+                finally:
+                    with self._ready:
+                        self._waiting -= sum(batch.rows for batch in group)
             except Exception as error:
                 self._let_go()
                 failure = LogError(f"the event log {self._path}: {error}")
@@ -175,8 +184,7 @@ class EventLog:
                 batch = self._queue.popleft()
                 batch.awaited = batch.done.set_running_or_notify_cancel()
                 group.append(batch)
-                rows += len(batch.events) + len(batch.rejects)
-            self._waiting -= rows
+                rows += batch.rows
             return group
 
     def _commit(self, group: list[_Batch]) -> None:

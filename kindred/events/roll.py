@@ -14,6 +14,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import polars as pl
 
 from kindred.events import decisions
@@ -26,6 +27,7 @@ from kindred.events.shown import DECISIONS, JOINED
 from kindred.schemas.clock import DAY, HOUR
 from kindred.schemas.errors import ArtefactError, LogError
 from kindred.schemas.settings import EventSettings
+from kindred.schemas.workspace import Workspace
 
 MINUTE = 60_000_000
 EVENTS_AT_ONCE = 200_000
@@ -173,3 +175,38 @@ def _writing(log_path: Path) -> Iterator[sqlite3.Connection]:
             yield db
     except (sqlite3.Error, OSError) as error:
         raise LogError(f"the event log {log_path}: {error}") from error
+
+
+class Rolled(msgspec.Struct, frozen=True, kw_only=True):
+    """What went from the logs into the lake."""
+
+    events: int = 0
+    decisions: int = 0
+    repeated: int = 0
+    """Rows that the lake had already, after an interruption."""
+    expired: list[str] = []
+    """Days whose time is over, by table."""
+
+
+def roll_closed(
+    workspace: Workspace, settings: EventSettings, now: int, *, wait: bool = True
+) -> Rolled | None:
+    """Roll what is closed and delete what has expired; None where another process is at it.
+
+    `wait`: for that process instead. LogError, ArtefactError.
+    """
+    with only_one(workspace.lake, wait=wait) as ours:
+        if not ours:
+            return None
+        before = closed_before(now, settings)
+        moved = {"events": Appended(0, 0), "decisions": Appended(0, 0)}
+        if workspace.log.exists():
+            moved["events"] = roll(LoggedEvents(workspace.log), workspace.lake, before)
+        if workspace.decisions.exists():
+            moved["decisions"] = roll(LoggedDecisions(workspace.decisions), workspace.lake, before)
+        return Rolled(
+            events=moved["events"].new,
+            decisions=moved["decisions"].new,
+            repeated=sum(m.duplicate for m in moved.values()),
+            expired=expire(workspace.lake, workspace.log, settings, now),
+        )

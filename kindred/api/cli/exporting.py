@@ -45,8 +45,8 @@ def command(
     if output is None and (open_hours or since or until):
         raise InputError("--all, --since and --until belong to --output", "$.output")
     from kindred.api.exporting import export
-    from kindred.api.rolling import Rolled, roll_closed
     from kindred.api.settings_file import load_settings
+    from kindred.events.roll import Rolled, roll_closed
     from kindred.schemas.clock import micros_now
     from kindred.schemas.workspace import Workspace
 

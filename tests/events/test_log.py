@@ -1,0 +1,434 @@
+"""The event log: committed before acknowledged, once by id, back after failures, bounded."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+
+import msgspec
+import pytest
+from builders import event
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kindred.events.actions import FORMATS
+from kindred.events.check import EventChecks
+from kindred.events.contract import EVENT_SCHEMA, Facts
+from kindred.events.history import newest_rejects
+from kindred.events.intake import EventIntake
+from kindred.events.log import Appended, EventLog
+from kindred.events.log_tables import open_log_file
+from kindred.schemas.errors import LogError, LogFull, SettingsError
+from kindred.schemas.event import ENTITY_KINDS, Action, EntityKind, Event, Platform
+from kindred.schemas.item import FormatBits
+from kindred.schemas.settings import EventSettings
+
+NOW = 1_800_000_000_000_000
+MINUTE = 60_000_000
+SETTINGS = EventSettings(busy_s=0.2)
+
+
+def clock() -> int:
+    return NOW
+
+
+def recent(**fields: object) -> Event:
+    return event(**{"occurred_at": NOW - MINUTE, **fields})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.sqlite"
+
+
+@pytest.fixture
+def log(path: Path) -> Iterator[EventLog]:
+    opened = EventLog.open(path, SETTINGS, clock)
+    yield opened
+    opened.close()
+
+
+def done(future: Future[Appended]) -> Appended:
+    return future.result(30)
+
+
+class TestAppending:
+    def test_every_field_comes_back(self, log: EventLog) -> None:
+        whole = recent(
+            action=Action.BUY_NOW, device_id="d", session_id="s", logged_in=True,
+            platform=Platform.APP, surface="home", decision_id="dec", position=3,
+            traceparent=f"00-{'a' * 32}-{'b' * 16}-01", country="NO", postcode="0150",
+            value_minor=900, dwell_ms=4,
+        )  # fmt: skip
+        search = recent(action=Action.SEARCH, entity_kind=EntityKind.QUERY, text="øl")
+        done(log.append([whole, search], [Facts(3, "shop", 250, "home"), None]))
+        rows = log.scan()
+        assert rows.schema == EVENT_SCHEMA
+        for told, row in zip((whole, search), rows.iter_rows(named=True), strict=True):
+            facts = [row.pop(name) for name in ("formats", "seller_id", "ad_rate_bp")]
+            assert facts == ([3, "shop", 250] if told is whole else [None] * 3)
+            assert msgspec.convert(row, Event) == told
+
+    def test_an_id_counts_once_whoever_tells_it(self, log: EventLog, path: Path) -> None:
+        first, second = recent(event_id="a"), recent(event_id="b")
+        assert done(log.append([first, first])) == Appended(1, 1)
+        other = EventLog.open(path, SETTINGS, clock)
+        assert done(other.append([second, first])) == Appended(1, 1)
+        other.close()
+        assert log.scan()["event_id"].to_list() == ["a", "b"]
+
+    def test_a_request_s_trace_goes_to_events_that_tell_none(self, log: EventLog) -> None:
+        own, given_ = f"00-{'1' * 32}-{'1' * 16}-01", f"00-{'2' * 32}-{'2' * 16}-00"
+        done(log.append([recent(traceparent=own), recent()], traceparent=given_))
+        assert log.scan()["traceparent"].to_list() == [own, given_]
+
+    def test_closing_commits_what_waits(self, log: EventLog, path: Path) -> None:
+        with blocked(path):
+            waiting = [log.append([recent()]) for _ in range(50)]
+            closing = threading.Thread(target=log.close)
+            closing.start()
+        closing.join(30)
+        assert sum(done(future).accepted for future in waiting) == len(log.scan()) == 50
+        with pytest.raises(LogError, match="closed"):
+            log.append([recent()])
+
+    def test_a_caller_who_goes_away_keeps_nothing_from_the_log(
+        self, log: EventLog, path: Path
+    ) -> None:
+        with blocked(path):
+            first = log.append([recent()])
+            while not first.running():
+                time.sleep(0.001)
+            gone = log.append([recent()])
+            assert gone.cancel()
+        last = log.append([recent()])
+        assert (done(first), done(last)) == (Appended(1, 0), Appended(1, 0))
+        assert len(log.scan()) == 3
+
+    def test_money_waits_for_the_disk_and_the_rest_does_not(self, path: Path) -> None:
+        said: list[str] = []
+
+        class Watched(EventLog):
+            def _file(self) -> sqlite3.Connection:
+                db = super()._file()
+                db.set_trace_callback(said.append)
+                return db
+
+        log = Watched.open(path, SETTINGS, clock)
+        modes = {}
+        for action in (Action.VIEW, Action.PURCHASE, Action.CLICK):
+            said.clear()
+            done(log.append([recent(action=action)]))
+            modes[action] = next(s for s in said if "synchronous" in s).rpartition(" ")[2]
+        log.close()
+        assert modes == {Action.VIEW: "NORMAL", Action.PURCHASE: "FULL", Action.CLICK: "NORMAL"}
+
+
+class blocked:  # noqa: N801  (reads as a phrase)
+    """Holds the write lock of a log, as another process would."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = open_log_file(path)
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, *_: object) -> None:
+        self._db.execute("ROLLBACK")
+        self._db.close()
+
+
+class TestFailures:
+    def test_too_much_that_waits_is_told_to_the_caller(self, path: Path) -> None:
+        log = EventLog.open(path, EventSettings(queue=10, busy_s=20), clock)
+        with blocked(path):
+            taken = [log.append([recent() for _ in range(9)])]
+            with pytest.raises(LogFull, match="9 events wait"):
+                log.append([recent(), recent()])
+            taken.append(log.append([recent()]))
+        assert [done(future).accepted for future in taken] == [9, 1]
+        assert done(log.append([recent() for _ in range(11)])).accepted == 11
+        log.close()
+
+    def test_a_busy_file_fails_after_a_while_and_recovers(self, log: EventLog, path: Path) -> None:
+        told = [recent()]
+        with blocked(path), pytest.raises(LogError, match="locked"):
+            done(log.append(told))
+        assert done(log.append(told)) == Appended(1, 0)
+
+    def test_a_full_disk_fails_every_caller_and_recovers(self, path: Path) -> None:
+        class Small(EventLog):
+            pages = 60
+
+            def _file(self) -> sqlite3.Connection:
+                db = super()._file()
+                db.execute(f"PRAGMA max_page_count = {self.pages}")
+                return db
+
+        log = Small.open(path, SETTINGS, clock)
+        big = [recent(text="x" * 500, session_id=f"s{n}") for n in range(400)]
+        assert done(log.append([recent()])) == Appended(1, 0)
+        with pytest.raises(LogError, match="full"):
+            done(log.append(big))
+        assert done(log.append([recent()])) == Appended(1, 0)
+        Small.pages = 1_000_000
+        assert done(log.append(big)) == Appended(400, 0)
+        assert len(log.scan()) == 402
+        log.close()
+
+    def test_a_file_that_cannot_be_written_recovers(self, log: EventLog, path: Path) -> None:
+        done(log.append([recent()]))
+
+        def refuse(db: sqlite3.Connection) -> None:
+            db.execute("PRAGMA query_only = ON")  # as a file system does that went read-only
+
+        refuse(log._file())
+        with pytest.raises(LogError, match="readonly"):
+            done(log.append([recent()]))
+        assert done(log.append([recent()])) == Appended(1, 0)
+
+    def test_a_file_that_could_not_be_opened_at_the_start(self, tmp_path: Path) -> None:
+        (tmp_path / "workspace").write_text("a file where the folder should be")
+        log = EventLog.open(tmp_path / "workspace" / "log.sqlite", SETTINGS, clock)
+        with pytest.raises(LogError, match=r"log\.sqlite"):
+            done(log.append([recent()]))
+        (tmp_path / "workspace").unlink()
+        assert done(log.append([recent()])) == Appended(1, 0)
+        log.close()
+
+    def test_a_file_that_was_replaced_is_not_written_on(self, log: EventLog, path: Path) -> None:
+        done(log.append([recent()]))
+        for file in path.parent.glob("log.sqlite*"):
+            file.unlink()
+        assert done(log.append([recent()])) == Appended(1, 0)
+        assert len(log.scan()) == 1
+
+
+class Market:
+    """An intake over one buy-now, one best-offer and one auction listing, and an unknown one."""
+
+    facts = {
+        "now": Facts(int(FormatBits.BUY_NOW), "shop", 100, "home"),
+        "offer": Facts(int(FormatBits.BEST_OFFER), None, 0, "cars"),
+        "auction": Facts(int(FormatBits.AUCTION | FormatBits.BEST_OFFER), None, 0, None),
+    }
+
+    def __init__(self, path: Path, **fields: object) -> None:
+        self.settings = EventSettings(**fields)  # type: ignore[arg-type]
+        self.path = path
+        self.log = EventLog.open(path, self.settings, clock)
+        checks = EventChecks(self.settings)
+        self.intake = EventIntake(self.log, checks, self.facts_at, clock)
+        self.asked: list[str] = []
+
+    def facts_at(self, item_ids: Sequence[str], times: Sequence[int]) -> list[Facts | None]:
+        self.asked += item_ids
+        return [self.facts.get(item_id) for item_id in item_ids]
+
+    def tell(self, *rows: bytes | Event) -> list[tuple[str, str]]:
+        """(path, reason) of what is refused."""
+        raws = [row if isinstance(row, bytes) else msgspec.json.encode(row) for row in rows]
+        batch = self.intake.read(raws)
+        done(self.intake.log(batch))
+        return [(row.path, row.reason) for row in batch.refused]
+
+
+@pytest.fixture
+def market(path: Path) -> Iterator[Market]:
+    held = Market(path, interest_categories=("cars",))
+    yield held
+    held.intake.close()
+
+
+class TestChecks:
+    def test_a_broken_row_is_told_where_and_keeps_no_other_out(self, market: Market) -> None:
+        refused = market.tell(
+            recent(),
+            b'{"event_id": 5}',
+            b'{"event_id": "e", "occurred_at": 1, "action": "leap", "entity_id": "i"}',
+            b'{"event_id": "e", "occurred_at": 1, "action": "view", "entity_id": "i"}',
+            b'{"event_id": "\xff"}',
+            b"[]",
+        )
+        assert [path for path, _ in refused] == [
+            "$.events[1].event_id", "$.events[2].action", "$.events[3]", "$.events[4]",
+            "$.events[5]",
+        ]  # fmt: skip
+        assert refused[0][1] == "Expected `str`, got `int`"
+        assert "one of `user_id`" in refused[2][1]
+        assert [reason for _, reason in refused[3:]] == [
+            "the row is not UTF-8",
+            "Expected `object`, got `array`",
+        ]
+        assert len(market.log.scan()) == 1
+
+    @pytest.mark.parametrize(
+        ("at", "words"),
+        [
+            (NOW + 5_000_000, ""),
+            (NOW + 5_000_001, "lies 5.0 s in the future"),
+            (NOW - 60 * MINUTE, ""),
+            (NOW - 60 * MINUTE - 1, "is 60.0 minutes old"),
+        ],
+    )
+    def test_the_time_window(self, market: Market, at: int, words: str) -> None:
+        refused = market.tell(recent(occurred_at=at))
+        assert [path for path, _ in refused] == (["$.events[0].occurred_at"] if words else [])
+        assert all(words in reason for _, reason in refused)
+
+    def test_a_listing_s_format_decides(self, market: Market) -> None:
+        cases = [
+            recent(action=action, entity_id=item)
+            for action in FORMATS
+            for item in ("now", "offer", "auction", "unknown")
+        ]
+        refused = market.tell(*cases)
+        taken = {(row["action"], row["entity_id"]) for row in market.log.scan().iter_rows(named=1)}
+        assert taken == {
+            ("add_to_cart", "now"), ("buy_now", "now"), ("make_offer", "offer"),
+            ("make_offer", "auction"), ("place_bid", "auction"),
+            *((action.value, "unknown") for action in FORMATS),
+        }  # fmt: skip
+        words = "`add_to_cart` needs a listing with the format buy_now; this one had best_offer"
+        assert refused[0] == ("$.events[1].action", words)
+
+    def test_priced_actions_keep_what_the_catalogue_says(self, market: Market) -> None:
+        assert not market.tell(
+            recent(action=Action.PURCHASE, entity_id="now"), recent(entity_id="now"),
+            recent(action=Action.PURCHASE, entity_id="unknown"),
+        )  # fmt: skip
+        rows = market.log.scan().select("formats", "seller_id", "ad_rate_bp").rows()
+        assert rows == [(1, "shop", 100), (None, None, None), (None, None, None)]
+        assert market.asked == ["now", "unknown"]
+
+    def test_where_an_action_exists(self, market: Market) -> None:
+        refused = market.tell(
+            recent(action=Action.CONTACT_SELLER),
+            recent(action=Action.CONTACT_SELLER, platform=Platform.APP),
+            recent(action=Action.SHOW_INTEREST, entity_id="now"),
+            recent(action=Action.SHOW_INTEREST, entity_id="offer"),
+            recent(action=Action.SHOW_INTEREST, entity_id="unknown"),
+        )
+        assert [path for path, _ in refused] == ["$.events[0].platform", "$.events[2].action"]
+
+    def test_dead_letters_keep_the_row_with_its_reason(self, market: Market, path: Path) -> None:
+        market.tell(b"{}", recent(action=Action.BUY_NOW, entity_id="offer"))
+        newest, older = newest_rejects(path, 10)
+        assert (older.raw, older.path, older.received_at) == ("{}", "$.events[0]", NOW)
+        assert "buy_now" in newest.raw
+        assert "needs a listing" in newest.reason
+
+    @pytest.mark.parametrize("field", ["durable", "app_only"])
+    def test_settings_name_actions_that_there_are(self, path: Path, field: str) -> None:
+        with pytest.raises(SettingsError, match="leap") as error:
+            Market(path, **{field: ("leap",)}).intake.close()
+        assert error.value.path == f"$.events.{field}"
+
+
+ACTIONS = list(Action)
+LISTINGS = [*Market.facts, "unknown"]
+
+
+def random_rows(seed: int, count: int) -> list[Event]:
+    draw = random.Random(seed)
+    rows = []
+    for n in range(count):
+        action = draw.choice(ACTIONS)
+        rows.append(
+            recent(
+                event_id=f"{seed}-{n}", action=action, entity_id=draw.choice(LISTINGS),
+                entity_kind=draw.choice(ENTITY_KINDS[action]), platform=Platform.APP,
+                occurred_at=NOW - draw.randrange(60 * MINUTE),
+            )
+        )  # fmt: skip
+    return rows
+
+
+@given(seed=st.integers(0, 2**31))
+@settings(max_examples=4, deadline=None, derandomize=True)
+def test_no_action_is_taken_that_the_listing_does_not_offer(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    """SPEC C6, over 100,000 events."""
+    market = Market(tmp_path_factory.mktemp("c6") / "log.sqlite")
+    rows = random_rows(seed, 25_000)
+    market.tell(*rows)
+    taken = market.log.scan()
+    market.intake.close()
+    allowed = [
+        row.event_id
+        for row in rows
+        if (facts := market.facts.get(row.entity_id)) is None
+        or row.action not in FORMATS
+        or FORMATS[row.action] & facts.formats
+    ]
+    assert taken["event_id"].to_list() == allowed
+    assert len(allowed) < len(rows)
+
+
+@given(seed=st.integers(0, 2**31), data=st.data())
+@settings(max_examples=5, deadline=None, derandomize=True)
+def test_order_and_repetition_make_no_difference(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, data: st.DataObject
+) -> None:
+    rows = random_rows(seed, 300)
+    logs = []
+    for told in (rows, data.draw(st.permutations([*rows, *rows[::7]]))):
+        market = Market(tmp_path_factory.mktemp("order") / "log.sqlite")
+        for at in range(0, len(told), 50):
+            market.tell(*told[at : at + 50])
+        logs.append(market.log.scan().sort("event_id"))
+        market.intake.close()
+    assert logs[0].equals(logs[1])
+
+
+WRITER = """
+import sys
+import time
+from pathlib import Path
+from kindred.events.log import EventLog
+from kindred.schemas.event import Action, Event
+from kindred.schemas.settings import EventSettings
+
+log = EventLog.open(Path(sys.argv[1]), EventSettings())
+for n in range(10**9):
+    events = [
+        Event(event_id=f"{sys.argv[2]}-{n}-{k}", occurred_at=1, user_id="u", entity_id="i",
+              action=Action.PURCHASE if n % 8 == 0 and k == 0 else Action.VIEW)
+        for k in range(20)
+    ]
+    log.append(events).add_done_callback(
+        lambda f, ids=[e.event_id for e in events]: print("\\n".join(ids), flush=True)
+        if f.exception() is None else None)
+    while log.waiting > 2000:
+        time.sleep(0.001)
+"""
+
+
+def test_what_was_acknowledged_survives_kill_9(path: Path, log: EventLog) -> None:
+    """The writer is killed at three moments; every id that it told must be there."""
+    told: list[str] = []
+    for start, lines in enumerate((40, 900, 4_000)):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path), str(start)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        for _, line in zip(range(lines), writer.stdout, strict=False):
+            told.append(line)
+        os.kill(writer.pid, signal.SIGKILL)
+        told += writer.stdout.read().splitlines(keepends=True)
+        writer.wait()
+    acknowledged = {line.rstrip() for line in told if line.endswith("\n")}
+    assert len(acknowledged) >= 4_940
+    assert acknowledged <= set(log.scan()["event_id"])
+    done(log.append([recent(event_id="afterwards")]))
+    assert "afterwards" in set(log.scan()["event_id"])
