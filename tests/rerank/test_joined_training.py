@@ -1,0 +1,248 @@
+"""The ranker learned from shown lists: what it may see, how it is weighed, when it may serve."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import lightgbm
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+from shown_lists import APPEAL, ITEMS, LENGTH, START, ShownLog, item_rows, shown_log
+
+from kindred.indexer.behaviour.exposure import NAMES as EXPOSURE
+from kindred.indexer.behaviour.exposure import item_exposure
+from kindred.indexer.behaviour.impressions import NEVER, load_impressions
+from kindred.rerank.features import FEATURES
+from kindred.rerank.joined_training import ranking_set, train_on_lists, verdict
+from kindred.rerank.judged import Parts, split_lists
+from kindred.rerank.logged import JoinedLog, LoggedLists, read_lists
+from kindred.rerank.metrics import purchase_mrr, purchase_rank, shown_ndcg, tied_ranks
+from kindred.rerank.training import TooLittle
+from kindred.schemas.clock import DAY
+from kindred.schemas.settings import JoinSettings, RankerSettings
+
+SETTINGS = RankerSettings(trees=40, learning_rate=0.15, min_data_in_leaf=20)
+
+
+def joined(log: ShownLog, specifications: dict[str, tuple[str, ...]] | None = None) -> JoinedLog:
+    def decisions(since: int, until: int) -> pl.LazyFrame:
+        within = pl.col("occurred_at").is_between(since, until, closed="left")
+        return log.decisions.lazy().filter(within)
+
+    return JoinedLog(
+        shown=load_impressions(log.joined.lazy(), item_rows()),
+        decisions=decisions,
+        specifications=specifications or {},
+        inputs={},
+    )
+
+
+def parts_of(log: ShownLog, settings: RankerSettings = SETTINGS) -> Parts:
+    held = joined(log)
+    end = held.shown.newest + 1
+    return split_lists(held, end, ITEMS, settings, JoinSettings(), seed=1)
+
+
+@pytest.fixture(scope="module")
+def log() -> ShownLog:
+    return shown_log(2500)
+
+
+@pytest.fixture(scope="module")
+def parts(log: ShownLog) -> Parts:
+    return parts_of(log)
+
+
+def whole(held: JoinedLog) -> LoggedLists:
+    everything = np.arange(held.shown.lists)
+    keep = np.ones(len(held.shown), np.bool_)
+    return read_lists(held, everything, keep, ITEMS, lambda done: None)
+
+
+def test_what_explains_the_purchases_is_found_and_the_gate_passes(parts: Parts):
+    trained = train_on_lists(parts, SETTINGS, seed=1)
+    assert trained.passed, trained.reason
+    lead = trained.metrics["compared"]["all"]["purchase rank ranker - merge"]
+    assert lead[0] < -0.4
+    assert lead[2] < 0
+    fair = trained.metrics["compared"]["randomised"]["purchase rank ranker - merge"]
+    assert fair[0] < lead[0]  # no position favours the merge there
+    assert next(iter(trained.metrics["importance"])) == APPEAL
+    assert {"web", "app"} <= trained.metrics["compared"].keys()
+    p = trained.calibration.probability(trained.ranker.score(parts.judging.lists.features))
+    assert p.mean() == pytest.approx(parts.judging.bought.mean(), rel=0.3)
+
+
+def test_where_chance_alone_acts_the_gate_stays_shut():
+    trained = train_on_lists(parts_of(shown_log(1500, learnable=False)), SETTINGS, seed=1)
+    assert not trained.passed
+
+
+def test_parts_follow_each_other_in_time_and_only_training_is_of_clicked_lists(parts: Parts):
+    times = [part.lists.shown.at[part.lists.lists] for part in
+             (parts.training, parts.stopping, parts.judging)]  # fmt: skip
+    assert times[0].max() < times[1].min()
+    assert times[1].max() < times[2].min()
+    some = np.bincount(parts.training.lists.owners, parts.training.labels > 0)
+    assert some.min() >= 1
+    assert len(parts.judging.labelled().lists) < len(parts.judging.lists)
+
+
+def test_position_rate_and_campaign_are_no_features():
+    """They are what the blend adds, and what the position earned is no merit of the item."""
+    for name in FEATURES:
+        for word in ("position", "ad_rate", "campaign", "sponsored", "propensity"):
+            assert word not in name
+
+
+def test_weights_and_positions_are_for_training_alone(parts: Parts, monkeypatch):
+    made = []
+
+    class Watched(lightgbm.Dataset):
+        def __init__(self, *args, **kw):
+            made.append(kw)
+            super().__init__(*args, **kw)
+
+    monkeypatch.setattr(lightgbm, "Dataset", Watched)
+    train_on_lists(parts, SETTINGS, seed=1)
+    training, check = made
+    assert set(training["weight"]) > {1.0, 6.0}
+    assert len(np.unique(training["position"])) == 2 * LENGTH  # each platform has its own
+    assert check.get("weight") is None
+    assert check.get("position") is None
+
+
+def test_settings_turn_position_off_and_propensity_on(parts: Parts):
+    plain = replace_settings(position_bias=False)
+    assert ranking_set(parts.training, parts.order, plain, "graded").positions is None
+    weighed = replace_settings(propensity="ips", propensity_clip=4.0)
+    one = ranking_set(parts.training, parts.order, weighed, "purchase")
+    assert one.weights is not None
+    assert set(one.weights.tolist()) == {1.0, 4.0}
+    assert set(one.grades.tolist()) == {0, 1}
+
+
+def replace_settings(**changes) -> RankerSettings:
+    return msgspec.structs.replace(SETTINGS, **changes)
+
+
+def test_training_does_not_know_what_happened_after_its_moment(log: ShownLog):
+    moment = START + 12 * DAY
+    held = joined(log)
+    outcomes = held.shown.outcomes.copy()
+    outcomes[outcomes >= moment] = NEVER
+    outcomes[held.shown.ts >= moment] = moment + DAY
+    other = replace(held, shown=replace(held.shown, outcomes=outcomes))
+    one, two = (
+        split_lists(h, moment, ITEMS, SETTINGS, JoinSettings(), seed=1) for h in (held, other)
+    )
+    for a, b in ((one.training, two.training), (one.judging, two.judging)):
+        np.testing.assert_array_equal(a.labels, b.labels)
+        np.testing.assert_array_equal(a.lists.features, b.lists.features)
+        assert a.lists.shown.at[a.lists.lists].max() < moment - DAY  # windows are closed
+
+
+def test_logged_features_are_taken_as_logged_and_the_rest_is_of_the_days_beginning(log: ShownLog):
+    held = joined(log)
+    lists = whole(held)
+    logged = np.concatenate([
+        np.frombuffer(f, "<f4").reshape(LENGTH, -1)
+        for f in log.decisions.sort("occurred_at", "decision_id")["features"]
+    ])  # fmt: skip
+    old = [i for i, name in enumerate(FEATURES) if name not in EXPOSURE]
+    np.testing.assert_array_equal(lists.features[:, old], logged[:, old])
+    at = len(lists) // 2
+    rows = slice(lists.offsets[at], lists.offsets[at + 1])
+    midnight = held.shown.at[lists.lists[at]] // DAY * DAY
+    expected = item_exposure(held.shown, ITEMS, midnight).gather(held.shown.row[lists.at[rows]])
+    new = [FEATURES.index(name) for name in EXPOSURE]
+    np.testing.assert_array_equal(lists.features[rows][:, new], expected)
+    assert not np.isnan(expected).any()
+
+
+def test_rows_of_another_specification_are_read_by_name(log: ShownLog):
+    names = ("unheard of", *reversed(FEATURES[:40]))
+    place = [FEATURES.index(n) for n in names[1:]]
+
+    def older(features: bytes) -> bytes:
+        rows = np.frombuffer(features, "<f4").reshape(LENGTH, -1)
+        return np.c_[np.ones(LENGTH, np.float32), rows[:, place]].tobytes()
+
+    decisions = log.decisions.with_columns(
+        features=pl.Series([older(f) for f in log.decisions["features"]]),
+        feature_spec=pl.lit("older"),
+    )
+    spec = pl.lit("older").alias("feature_spec")
+    moved = ShownLog(decisions, log.joined.with_columns(spec))
+    mine, theirs = whole(joined(log)), whole(joined(moved, {"older": names}))
+    np.testing.assert_array_equal(theirs.features[:, :40], mine.features[:, :40])
+    later = [i for i, n in enumerate(FEATURES) if i >= 40 and n not in EXPOSURE]
+    assert np.isnan(theirs.features[:, later]).all()
+    assert not joined(moved).readable().any()  # nobody kept the names
+
+
+def test_an_exposure_that_was_served_stays_as_it_was_logged(log: ShownLog):
+    served = np.frombuffer(log.decisions["features"][0], "<f4").reshape(LENGTH, -1).copy()
+    served[0, FEATURES.index(EXPOSURE[0])] = 77
+    rest = log.decisions["features"].to_list()[1:]
+    features = pl.Series([served.tobytes(), *rest])
+    changed = ShownLog(log.decisions.with_columns(features=features), log.joined)
+    first = whole(joined(changed)).features[:LENGTH]
+    np.testing.assert_array_equal(first, served)
+
+
+def test_lists_that_a_fault_cut_short_stay_away(log: ShownLog):
+    said = pl.Series(
+        [["recall: the store gave no answer"], ["rank: merge order (past the deadline)"]]
+        + [["session: no actions are known"]] * (len(log.decisions) - 2)
+    )
+    held = joined(ShownLog(log.decisions.with_columns(degraded=said), log.joined))
+    assert len(whole(held)) == held.shown.lists - 2
+
+
+def test_rows_behind_the_logged_candidates_stay_away(log: ShownLog):
+    width = len(FEATURES) * 4
+    short = log.decisions.with_columns(
+        pl.col("features").bin.slice(0, 3 * width), pl.col("candidate_recall_rank").list.head(3)
+    )
+    lists = whole(joined(ShownLog(short, log.joined)))
+    assert set(np.diff(lists.offsets)) == {3}
+    assert lists.shown.position[lists.at].max() == 3
+
+
+def test_nothing_clicked_is_too_little(log: ShownLog):
+    nobody = log.joined.with_columns(
+        pl.lit(None, pl.Int64).alias(n) for n in log.joined.columns if n.endswith("_at")
+        and n != "occurred_at"
+    )  # fmt: skip
+    with pytest.raises(TooLittle, match="nothing came"):
+        parts_of(ShownLog(log.decisions, nobody))
+
+
+def test_purchase_rank_is_the_mean_place_of_what_was_bought():
+    offsets = np.array([0, 4, 6, 9])
+    scores = np.array([4, 3, 2, 1, 5, 9, 1, 1, np.nan])
+    bought = np.array([0, 1, 0, 1, 0, 0, 0, 1, 0], np.bool_)
+    ranks = tied_ranks(scores, offsets)
+    assert ranks.tolist() == [1, 2, 3, 4, 2, 1, 1.5, 1.5, 3]
+    np.testing.assert_allclose(purchase_rank(ranks, bought, offsets), [3, np.nan, 1.5])
+    np.testing.assert_allclose(purchase_mrr(ranks, bought, offsets), [1 / 2, np.nan, 1 / 1.5])
+    gains = shown_ndcg(ranks, np.array([0, 1, 0, 2, 0, 0, 1, 0, 0], np.int8), offsets, 2)
+    assert gains[0] == pytest.approx((1 / np.log2(3)) / (3 + 1 / np.log2(3)))
+    assert np.isnan(gains[1])
+
+
+@pytest.mark.parametrize(
+    ("lead", "random", "passed"),
+    [
+        ([-0.5, -0.7, -0.1], None, True),
+        ([-0.5, -0.7, -0.1], [-0.1, -0.4, 0.2], True),
+        ([-0.5, -1.1, 0.1], None, False),
+        ([-0.5, -0.7, -0.1], [0.4, 0.1, 0.7], False),
+        (None, None, False),
+    ],
+)
+def test_the_gate_wants_an_interval_below_zero_and_no_loss_in_random_order(lead, random, passed):
+    assert verdict(lead, random, 100)[0] is passed
