@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from kindred.events.decision_log import LoggedDecision
 from kindred.indexer.columns import Columns
 from kindred.rerank.explore import Explored
@@ -95,11 +93,6 @@ def decided(
         ms=dict(answer.ms),
     )
     return LoggedDecision(answer.decision_id, occurred_at, of.record, held.features)
-
-
-def seed_of(decision_id: str) -> np.random.Generator:
-    """The generator that an answer's chances come from: its id alone decides them."""
-    return np.random.default_rng(list(decision_id.encode()))
 
 
 def _context(request: SimilarRequest | SessionRecallRequest) -> DecisionContext:

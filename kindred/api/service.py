@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 
 from kindred.api.answers import listed
-from kindred.api.decided import decided, seed_of
+from kindred.api.decided import decided
 from kindred.api.neighbours import find_neighbours
 from kindred.api.ports import ItemPage, Readiness
 from kindred.events.check import Batch
@@ -24,7 +24,7 @@ from kindred.events.sessions import Sessions
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.live import Live
-from kindred.rerank.explore import Explored, as_ordered, explored
+from kindred.rerank.explore import Explored, as_ordered, explored, seed_of
 from kindred.rerank.funnel import Funnel, Ranked, run
 from kindred.retrieval.queries import Anchor, Queries, make_queries, seed_weights
 from kindred.retrieval.sources import SOURCES, SPACES

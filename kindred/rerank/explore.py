@@ -26,6 +26,11 @@ class Explored:
     """bool[n]: shown, in random order"""
 
 
+def seed_of(decision_id: str) -> np.random.Generator:
+    """The generator that an answer's chances come from: its id alone decides them."""
+    return np.random.default_rng(list(decision_id.encode()))
+
+
 def as_ordered(ranked: Ranked, k: int | Rows) -> Explored:
     """The first k of each query (one number, or int64[Q]) as they are: propensity 1."""
     inside = _shown(ranked, k)[0]
