@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("kindred.api.cli.serve:command", "Serve over HTTP."),
     "events": ("kindred.api.cli.events:command", "Look into the event log."),
     "decisions": ("kindred.api.cli.decisions:command", "Explain answers from their log."),
+    "join": ("kindred.api.cli.joining:command", "Join what was shown with what came of it."),
     "export": ("kindred.api.cli.exporting:command", "Move closed hours into the lake; copy it."),
     "keys": ("kindred.api.cli.keys:command", "Make API keys."),
     "simulate": ("kindred.api.cli.simulate:command", "Simulate a market and its visitors."),

@@ -1,0 +1,49 @@
+"""The join, assembled: a workspace's decisions and events in, `lake/joined` brought up to date."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+
+from kindred.events.decisions import all_decisions
+from kindred.events.history import all_events
+from kindred.events.impressions import MINUTE
+from kindred.events.joining import JoinReport, join_lake
+from kindred.schemas.errors import InputError
+from kindred.schemas.progress import Progress
+from kindred.schemas.settings import KindredSettings
+from kindred.schemas.workspace import Workspace
+
+
+def join_workspace(
+    workspace: Workspace,
+    settings: KindredSettings,
+    progress: Progress,
+    *,
+    now: int,
+    until: str | None = None,
+) -> JoinReport:
+    """Join what happened before `until`: a time, `now`, or `events.late_minutes` before now.
+
+    `now` in microseconds UTC. Rows of the lake and of the logs' open hours are read.
+    """
+    as_of = now - settings.events.late_minutes * MINUTE if until is None else _moment(until, now)
+    return join_lake(
+        workspace.lake,
+        partial(all_decisions, workspace.lake, workspace.decisions),
+        partial(all_events, workspace.lake, workspace.log),
+        settings.join,
+        as_of,
+        progress,
+    )
+
+
+def _moment(text: str, now: int) -> int:
+    if text == "now":
+        return now
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(f"{text!r} is neither a time nor `now`", "$.until") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1e6)
