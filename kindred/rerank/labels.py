@@ -109,15 +109,16 @@ def usable(shown: Impressions, until: int, windows: JoinSettings, *, open_purcha
     """bool[n]: rows whose outcomes are known as of `until`, or of the newest that was joined.
 
     The window of actions must be closed. One for a purchase may be open if `open_purchases`: it
-    counts as not bought so far.
+    counts as not bought so far. A row that the join calls final is known from its end on.
     """
     known_until = min(until, shown.newest)
+    final = ~shown.censored & (until > shown.newest)
     closed = shown.ts + windows.action_hours * HOUR <= known_until
-    if open_purchases:
-        return closed
-    clicked = shown.outcomes[:, CLICK]
-    waits = (clicked < until) & (clicked > known_until - windows.purchase_days * DAY)
-    return closed & ~waits & ~shown.censored
+    if not open_purchases:
+        clicked = shown.outcomes[:, CLICK]
+        waits = (clicked < until) & (clicked > known_until - windows.purchase_days * DAY)
+        closed &= ~waits
+    return closed | final
 
 
 def inverse_propensity(propensity: Doubles, clip: float) -> Floats:

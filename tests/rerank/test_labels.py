@@ -8,7 +8,7 @@ import pytest
 from shown_lists import START, item_rows, joined_frame, shown_log
 
 from kindred.events.actions import GRADES
-from kindred.indexer.behaviour.impressions import NEVER, OUTCOMES, load_impressions
+from kindred.indexer.behaviour.impressions import NEVER, OUTCOMES, Impressions, load_impressions
 from kindred.rerank.labels import ACTIONS, inverse_propensity, label_order, usable
 from kindred.schemas.clock import DAY, HOUR
 from kindred.schemas.settings import JoinSettings, RankerSettings
@@ -93,21 +93,27 @@ def test_labels_in_the_plain_order_are_the_grades_of_the_join():
 
 
 def test_rows_count_once_their_actions_are_known_and_open_purchases_as_the_setting_says():
-    shown = load_impressions(
-        joined_frame(
+    def rows(*, censored: bool) -> Impressions:
+        frame = joined_frame(
             {"decision_id": "a"},
             {"decision_id": "b", "click_at": START + 1},
             {"decision_id": "c", "occurred_at": START + 20 * DAY},
             {"decision_id": "d", "occurred_at": START + 21 * DAY - HOUR},
-        ).lazy(),
-        item_rows(),
-    )
-    windows, until = JoinSettings(), START + 40 * DAY
-    known = usable(shown, until, windows, open_purchases=True)
+        )
+        return load_impressions(
+            frame.with_columns(pl.lit(censored).alias("censored")).lazy(), item_rows()
+        )
+
+    windows, until, open_rows = JoinSettings(), START + 40 * DAY, rows(censored=True)
+    known = usable(open_rows, until, windows, open_purchases=True)
     assert known.tolist() == [True, True, False, False]  # nothing is known after the newest row
-    closed = usable(shown, until, windows, open_purchases=False)
+    closed = usable(open_rows, until, windows, open_purchases=False)
     assert closed.tolist() == [True, False, False, False]
-    assert usable(shown, START + HOUR, windows, open_purchases=True).sum() == 0
+    assert not usable(open_rows, START + HOUR, windows, open_purchases=True).any()
+    final = rows(censored=False)
+    assert usable(final, until, windows, open_purchases=False).all()
+    earlier = usable(final, START + 20 * DAY + HOUR, windows, open_purchases=True)
+    assert earlier.tolist() == [True, True, False, False]  # as it was known then
 
 
 def test_inverse_propensities_are_clipped_and_unknown_ones_weigh_one():
