@@ -12,18 +12,23 @@ from pathlib import Path
 import msgspec
 
 from kindred.api.bench.client import UnexpectedAnswer
-from kindred.api.supervisor import Serving, Supervisor
+from kindred.api.supervisor import Parts, Serving, Supervisor
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
 
 @contextmanager
 def service(
-    workspace: Workspace, settings: KindredSettings, workers: int
+    workspace: Workspace,
+    settings: KindredSettings,
+    workers: int,
+    parts: Parts | None = None,
+    *,
+    indexed: bool = True,
 ) -> Iterator[tuple[str, Supervisor]]:
-    """A running service on a free port; (url, supervisor)."""
+    """A running service on a free port; (url, supervisor). `indexed`: it can answer questions."""
     api = msgspec.structs.replace(settings.api, host="127.0.0.1", port=0, workers=workers, keys={})
-    supervisor = Supervisor(workspace, msgspec.structs.replace(settings, api=api))
+    supervisor = Supervisor(workspace, msgspec.structs.replace(settings, api=api), parts)
     ready = threading.Event()
     known: list[Serving] = []
     failed: list[BaseException] = []
@@ -45,7 +50,7 @@ def service(
         ready.wait()
         if failed:
             raise failed[0]
-        if known[0].problems:
+        if indexed and known[0].problems:
             raise UnexpectedAnswer("; ".join(known[0].problems))
         settle(list(supervisor.pids.values()))
         yield known[0].url, supervisor

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kindred.api.cli.bench_events import crash, events
 from kindred.api.cli.bench_freshness import freshness
 from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
 
@@ -21,6 +22,8 @@ def command() -> None:
 
 
 command.add_command(freshness)
+command.add_command(events)
+command.add_command(crash)
 
 
 @command.command()
