@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from kindred.experiments.marketsim.knob_table import knob_table
 from kindred.experiments.marketsim.knobs import MarketKnobs
 from kindred.experiments.marketsim.pictures import draw_pictures
 from kindred.experiments.marketsim.places import Places, make_places
@@ -269,3 +270,9 @@ def test_the_truth_comes_back_from_its_folder(world: World, tmp_path: Path) -> N
     np.testing.assert_array_equal(truth.neighbours[:9], style_neighbours(world, 20, np.arange(9)))
     with pytest.raises(ValueError, match="`extra` has the name"):
         export_truth(world, tmp_path / "truth", {"../x": 1})
+
+
+def test_every_knob_is_documented_with_its_reason() -> None:
+    """`python -m kindred.experiments.marketsim.knob_table` prints the table."""
+    page = Path(__file__).resolve().parents[3] / "docs" / "marketsim.md"
+    assert knob_table(MarketKnobs) in page.read_text()
