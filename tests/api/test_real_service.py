@@ -5,8 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,18 +13,13 @@ from typing import Any, ClassVar
 
 import httpx
 import msgspec
-import polars as pl
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from small_market import small_events, small_items
+from trained_market import trained_market
 
 from kindred.api.bench.client import Connection, connections_to_all, request_bytes
 from kindred.api.settings_file import load_settings
-from kindred.api.settings_text import write_settings
-from kindred.api.supervisor import ONE_THREAD, Serving, Supervisor
-from kindred.events.contract import event_columns
-from kindred.events.lake import Lake
-from kindred.indexer.catalogue import Catalogue
+from kindred.api.supervisor import Serving, Supervisor
 from kindred.schemas.clock import micros_now
 from kindred.schemas.workspace import Workspace
 
@@ -65,34 +58,8 @@ def collector() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory, collector: str) -> Workspace:
     """Trained and indexed; traces that the caller samples are exported."""
-    held = Workspace(tmp_path_factory.mktemp("market"))
-    ranker = {
-        "trees": 12,
-        "learning_rate": 0.2,
-        "min_data_in_leaf": 20,
-        "queries": 900,
-        "window_days": 40.0,
-        "window_share": 0.4,
-        "development_share": 0.4,
-    }
     telemetry = {"exporter": "otlp", "endpoint": collector, "sample": 0.0}
-    write_settings(
-        held.settings,
-        {"encoders": {"spaces": ["attributes"]}, "ranker": ranker, "telemetry": telemetry},
-    )
-    catalogue = Catalogue.open(held.catalogue)
-    catalogue.upsert(small_items(NAMES))
-    catalogue.close()
-    rows = [msgspec.to_builtins(event) for event in small_events(NAMES, users=300)]
-    Lake(held.lake).append(event_columns(pl.DataFrame(rows)))
-    for command in ("train", "index"):
-        subprocess.run(
-            [sys.executable, "-m", "kindred", "-w", str(held.root), command, "--json"],
-            check=True,
-            env={**os.environ, **ONE_THREAD},
-            stdout=subprocess.DEVNULL,
-        )
-    return held
+    return trained_market(tmp_path_factory.mktemp("market"), NAMES, telemetry=telemetry)
 
 
 @pytest.fixture(scope="module")
