@@ -69,8 +69,8 @@ class MarketKnobs(Settings, frozen=True, kw_only=True):
     """Extra km of crossing such a border (a bay, a range of hills, a bridge with a toll). An hour
     by car, more than people drive for most things."""
 
-    sellers_per_item: Annotated[float, Meta(gt=0, le=1)] = 0.15
-    """Sellers as a share of listings. Most have one or two things, few have hundreds."""
+    sellers_per_item: Annotated[float, Meta(gt=0, le=1)] = 0.3
+    """Sellers as a share of listings. Half of them have one or two things, few have hundreds."""
     seller_power: NonNegative = 0.9
     """Exponent of the power law of seller sizes: the n-th sells in proportion to n^-power."""
     dealer_share: Share = 0.1

@@ -16,12 +16,13 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import shortest_path
 from scipy.spatial import cKDTree
-from sklearn.cluster import KMeans
 
 from kindred.experiments.marketsim.knobs import MarketKnobs
 from kindred.indexer.geo import EARTH_RADIUS_M, haversine, on_sphere
 from kindred.schemas.ranking import Doubles
 
+ROUNDS = 30
+"""Of k-means; regions need not be the best ones."""
 NEIGHBOURS = 4
 """Nearest regions of a region, to which it has a border."""
 
@@ -70,18 +71,31 @@ def make_places(knobs: MarketKnobs, seed: int, postcodes: Path | None = None) ->
     tree = cKDTree(sphere)
     density = tree.query_ball_point(sphere, chord, return_length=True).astype(np.float64)
     weight = density**knobs.density_power
-    centres = min(knobs.regions, len(np.unique(sphere, axis=0)))
-    groups = KMeans(centres, n_init=1, random_state=seed).fit(sphere)
     rng = np.random.default_rng([seed, 1])
+    centres, region = _regions(sphere, knobs.regions, rng)
     return Places(
         postcode=table["zipcode"].to_list(),
         lat=lat,
         lon=lon,
         weight=weight / weight.sum(),
-        region=groups.labels_.astype(np.int32),
-        penalty=_barriers(groups.cluster_centers_, knobs, rng),
+        region=region,
+        penalty=_barriers(centres, knobs, rng),
         detour=knobs.detour,
     )
+
+
+def _regions(
+    sphere: Doubles, wanted: int, rng: np.random.Generator
+) -> tuple[Doubles, NDArray[np.int32]]:
+    """float64[R, 3] centres and int32[P] numbers of at most `wanted` groups, by k-means."""
+    found = np.unique(sphere, axis=0)
+    centres = rng.choice(found, min(wanted, len(found)), replace=False)
+    for _ in range(ROUNDS):
+        region = cKDTree(centres).query(sphere)[1]
+        members = np.bincount(region, minlength=len(centres))
+        sums = [np.bincount(region, sphere[:, axis], len(centres)) for axis in range(3)]
+        centres = np.stack(sums, axis=1)[members > 0] / members[members > 0, None]
+    return centres, np.asarray(cKDTree(centres).query(sphere)[1], np.int32)
 
 
 def _barriers(centres: Doubles, knobs: MarketKnobs, rng: np.random.Generator) -> Doubles:
