@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -48,6 +48,54 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Whether an earlier run's result was kept."""
 
 
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How one step is made, and told to be stale."""
+
+    name: str
+    make: Callable[[], str]
+    """Does it; what it produced, in words"""
+    inputs: Callable[[], str]
+    """What it is made from"""
+    holds: Callable[[str], bool]
+    """Whether what an earlier run of this step made is still there"""
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Steps that leave a mark of what they were made from, in `file`."""
+
+    file: Path
+
+    def run(self, steps: Sequence[Making], on_step: Callable[[Step], None]) -> list[Step]:
+        """Make what is stale, in order, telling each step as it ends."""
+        done = []
+        for making in steps:
+            began = time.perf_counter()
+            mark, kept = making.inputs(), self._marks().get(making.name)
+            fresh = kept is not None and kept["inputs"] == mark and making.holds(making.name)
+            produced = kept["produced"] if fresh and kept else making.make()
+            if not fresh:
+                self._keep(making.name, making.inputs(), produced)
+            seconds = round(time.perf_counter() - began, 1)
+            step = Step(step=making.name, produced=produced, seconds=seconds, fresh=fresh)
+            on_step(step)
+            done.append(step)
+        return done
+
+    def _marks(self) -> dict[str, Any]:
+        if not self.file.is_file():
+            return {}
+        marks: dict[str, Any] = msgspec.json.decode(self.file.read_bytes())
+        return marks
+
+    def _keep(self, step: str, inputs: str, produced: str) -> None:
+        marks = {**self._marks(), step: {"inputs": inputs, "produced": produced}}
+        aside = self.file.with_suffix(".aside")
+        aside.write_bytes(msgspec.json.format(msgspec.json.encode(marks), indent=2))
+        aside.replace(self.file)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demo:
     """The steps over one workspace; each leaves a mark of what it was made from."""
@@ -59,26 +107,16 @@ class Demo:
 
     def run(self, on_step: Callable[[Step], None]) -> list[Step]:
         """Run what is stale, in order, telling each step as it ends."""
-        steps = []
-        made: list[tuple[str, Callable[[], str], Callable[[], str]]] = [
-            ("import items", self._import_items, self._data),
-            ("import events", self._import_events, self._data),
-            ("train", self._train, self._training_inputs),
-            ("index", self._index, self._index_inputs),
-            ("evaluate", self._evaluate, self._training_inputs),
-        ]
-        for name, make, inputs in made:
-            began = time.perf_counter()
-            mark, kept = inputs(), self._marks().get(name)
-            fresh = kept is not None and kept["inputs"] == mark and self._holds(name)
-            produced = kept["produced"] if fresh and kept else make()
-            if not fresh:
-                self._keep(name, inputs(), produced)
-            seconds = round(time.perf_counter() - began, 1)
-            step = Step(step=name, produced=produced, seconds=seconds, fresh=fresh)
-            on_step(step)
-            steps.append(step)
-        return steps
+        return Steps(self.workspace.root / "demo.json").run(
+            [
+                Making("import items", self._import_items, self._data, self._holds),
+                Making("import events", self._import_events, self._data, self._holds),
+                Making("train", self._train, self._training_inputs, self._holds),
+                Making("index", self._index, self._index_inputs, self._holds),
+                Making("evaluate", self._evaluate, self._training_inputs, self._holds),
+            ],
+            on_step,
+        )
 
     def _import_items(self) -> str:
         source = JourneyRecords(complete_journey(self.products), "items")
@@ -154,22 +192,6 @@ class Demo:
 
     def _index_inputs(self) -> str:
         return f"{self._training_inputs()} {current_models(self.workspace)}"
-
-    @property
-    def _file(self) -> Path:
-        return self.workspace.root / "demo.json"
-
-    def _marks(self) -> dict[str, Any]:
-        if not self._file.is_file():
-            return {}
-        marks: dict[str, Any] = msgspec.json.decode(self._file.read_bytes())
-        return marks
-
-    def _keep(self, step: str, inputs: str, produced: str) -> None:
-        marks = {**self._marks(), step: {"inputs": inputs, "produced": produced}}
-        aside = self._file.with_suffix(".aside")
-        aside.write_bytes(msgspec.json.format(msgspec.json.encode(marks), indent=2))
-        aside.replace(self._file)
 
 
 def prepare(workspace: Workspace) -> None:

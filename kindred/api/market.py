@@ -183,9 +183,13 @@ def settings_of(workspace: Workspace, environment: Mapping[str, str]) -> Kindred
     return msgspec.structs.replace(settings, notes=(*settings.notes, SIMULATED))
 
 
-def stock(workspace: Workspace, market: Market, progress: Progress) -> None:
-    """Put every listing into the catalogue, those too that appear later."""
+def stock(
+    workspace: Workspace, market: Market, progress: Progress, *, until: int | None = None
+) -> None:
+    """Put the listings that appear before `until` (µs; all by default) into the catalogue."""
     items = market.world.items
+    if until is not None:
+        items = items[: int(np.searchsorted(market.world.listed, until))]
     with (
         learning.catalogue_of(workspace) as catalogue,
         progress.task("import simulated items", len(items)) as advance,

@@ -109,6 +109,11 @@ class Supervisor:
         """Process ids by name, of those that run."""
         return {p.name: p.handle.pid for p in self._processes if p.handle is not None}
 
+    @property
+    def stopping(self) -> bool:
+        """Whether `run` is about to end."""
+        return self._stop.is_set()
+
     def stop(self) -> None:
         """End everything, gracefully; `run` returns when it is done."""
         self._stop.set()

