@@ -9,25 +9,29 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import numpy as np
+import polars as pl
 
 from kindred.api import learning
 from kindred.api.settings_file import load_settings
 from kindred.api.settings_text import write_settings
 from kindred.api.times import readable
-from kindred.api.wiring import build, open_offline, train
+from kindred.api.wiring import build, current_models, open_offline, train
 from kindred.events.lake import EVENTS, Lake
 from kindred.events.shown import DECISIONS
-from kindred.experiments.marketsim.behaviour import Appeal
+from kindred.experiments.marketsim.behaviour import Appeal, examination
 from kindred.experiments.marketsim.behaviour_knobs import BehaviourKnobs
 from kindred.experiments.marketsim.browsing import Browser, Counts, Organic
 from kindred.experiments.marketsim.clock import Shelf
 from kindred.experiments.marketsim.driving import Span, drive
 from kindred.experiments.marketsim.inprocess import Answering, FunnelShop
 from kindred.experiments.marketsim.knobs import MarketKnobs
+from kindred.experiments.marketsim.pictures import draw_pictures
 from kindred.experiments.marketsim.records import Records
+from kindred.experiments.marketsim.truth import export_truth
 from kindred.experiments.marketsim.visitors import Visitors, make_visitors
 from kindred.experiments.marketsim.world import World, make_world
 from kindred.indexer.behaviour.stages import NAMES
@@ -68,6 +72,8 @@ class MarketPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Share of lists in random order"""
     logged: int = 0
     """Candidates kept of each decision; those shown at least"""
+    pictures: int = 0
+    """Items with a picture: of the first so many, the share that has one"""
     seed: int = 7
 
     @classmethod
@@ -140,7 +146,7 @@ def stream(plan: MarketPlan, part: int) -> np.random.Generator:
     return np.random.default_rng([plan.seed, 1000 + part])
 
 
-def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool, pictures: bool) -> None:
+def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool) -> None:
     """A workspace for this market alone; its answers say that they are simulated.
 
     InputError where the folder holds something else.
@@ -154,16 +160,16 @@ def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool, pictures: boo
                 "`kindred --workspace FOLDER`, or the same options",
                 "$.workspace",
             )
-    elif workspace.catalogue.is_file():
+    elif workspace.catalogue.is_file() or workspace.lake.is_dir():
         raise InputError(
-            f"{workspace.root} holds a catalogue that is not simulated: name another folder with "
-            "`kindred --workspace FOLDER`",
+            f"{workspace.root} holds items or events that are not simulated: name another folder "
+            "with `kindred --workspace FOLDER`",
             "$.workspace",
         )
     workspace.root.mkdir(parents=True, exist_ok=True)
     mark.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
     if not workspace.settings.is_file():
-        spaces = ["attributes", *(["text"] if text else []), *(["image"] if pictures else [])]
+        spaces = ["attributes", *(["text"] if text else []), *(["image"] if plan.pictures else [])]
         write_settings(workspace.settings)
         written = workspace.settings.read_text()
         note = msgspec.json.encode([SIMULATED]).decode()
@@ -172,7 +178,23 @@ def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool, pictures: boo
         written = written.replace(
             '#spaces = ["text", "image", "attributes"]', f"spaces = {named}", 1
         )
+        roots = msgspec.json.encode([str(pictures_of(workspace).resolve())]).decode()
+        written = written.replace("#roots = []", f"roots = {roots}", 1)
+        written = written.replace("#explore = 0.0", f"explore = {plan.explore}", 1)
         workspace.settings.write_text(written)
+
+
+def pictures_of(workspace: Workspace) -> Path:
+    """The folder of drawn pictures."""
+    return workspace.root / "pictures"
+
+
+def held_plan(workspace: Workspace) -> MarketPlan:
+    """The plan of the workspace's market; InputError where it holds none."""
+    mark = workspace.root / MARK
+    if not mark.is_file():
+        raise InputError(f"{workspace.root} holds no simulated market", "$.workspace")
+    return msgspec.json.decode(mark.read_bytes(), type=MarketPlan)
 
 
 def settings_of(workspace: Workspace, environment: Mapping[str, str]) -> KindredSettings:
@@ -186,7 +208,14 @@ def settings_of(workspace: Workspace, environment: Mapping[str, str]) -> Kindred
 def stock(
     workspace: Workspace, market: Market, progress: Progress, *, until: int | None = None
 ) -> None:
-    """Put the listings that appear before `until` (µs; all by default) into the catalogue."""
+    """Put the listings that appear before `until` (µs; all by default) into the catalogue.
+
+    The plan's share of them is drawn first.
+    """
+    pictured = np.arange(min(market.plan.pictures, len(market.world)))
+    if len(pictured):
+        with progress.task("draw simulated pictures", len(pictured)) as advance:
+            advance(draw_pictures(market.world, pictures_of(workspace), pictured))
     items = market.world.items
     if until is not None:
         items = items[: int(np.searchsorted(market.world.listed, until))]
@@ -292,6 +321,38 @@ def withdraw(workspace: Workspace, market: Market, now: int) -> None:
             catalogue.upsert(gone[first : first + 5_000])
 
 
+def export(market: Market, folder: Path) -> None:
+    """Write the truth of a market: the world's, the position curve, and every visitor's taste.
+
+    `positions.parquet` has the chance that a position is looked at, by platform;
+    `visitors.parquet` taste and home of `user-N` and `device-N`.
+    """
+    rank, visitors, knobs = np.arange(1, 101), market.visitors, market.appeal.knobs
+    curves = {
+        name: examination(rank, np.full(100, app), knobs.attraction)
+        for name, app in (("web", False), ("app", True))
+    }
+    people = pl.DataFrame(
+        {
+            "visitor": np.arange(len(visitors)),
+            "taste": visitors.taste.tolist(),
+            "leaves": visitors.leaves.tolist(),
+            "place": visitors.place,
+            "spends": visitors.spends,
+            "account": visitors.account,
+            "app": visitors.app,
+            "activity": visitors.activity,
+        }
+    )
+    extra = {
+        "positions": pl.DataFrame({"position": rank, **curves}),
+        "visitors": people,
+        "behaviour": msgspec.to_builtins(knobs),
+        "plan": msgspec.to_builtins(market.plan),
+    }
+    export_truth(market.world, folder, extra)
+
+
 def report(counts: Counts, plan: MarketPlan, ended: int, seconds: float) -> MarketReport:
     """The figures of a run."""
     shown = counts.shown_at[1 : plan.k + 1]
@@ -317,12 +378,20 @@ def report(counts: Counts, plan: MarketPlan, ended: int, seconds: float) -> Mark
 
 
 def simulate(
-    workspace: Workspace, plan: MarketPlan, settings: KindredSettings, progress: Progress
-) -> tuple[Market, MarketReport]:
-    """All of it, into a prepared workspace."""
-    with progress.task("make the simulated market"):
-        market = Market.make(plan)
+    workspace: Workspace, market: Market, settings: KindredSettings, progress: Progress
+) -> MarketReport:
+    """All of it, into a prepared workspace.
+
+    InputError where a ranker serves already: the lists would be others than those of the plan.
+    """
+    plan = market.plan
+    if "ranker" in current_models(workspace):
+        raise InputError(
+            f"{workspace.root} has a ranker, so its market was simulated and learned from before: "
+            "name another folder with `kindred --workspace FOLDER`",
+            "$.workspace",
+        )
     stock(workspace, market, progress)
     history = make_history(workspace, market, progress)
     learn(workspace, plan, settings, progress)
-    return market, browse(workspace, market, settings, history, progress)
+    return browse(workspace, market, settings, history, progress)

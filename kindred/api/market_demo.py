@@ -23,7 +23,6 @@ from kindred.api.market import (
     Market,
     MarketPlan,
     make_history,
-    prepare,
     stock,
     withdraw,
 )
@@ -31,7 +30,6 @@ from kindred.api.wiring import build, current_models, index_is_fresh, train
 from kindred.events.lake import Lake
 from kindred.experiments.marketsim.browsing import Browser, Counts
 from kindred.experiments.marketsim.http import Displayed, ServerShop, Traffic, drive_server
-from kindred.experiments.marketsim.pictures import draw_pictures
 from kindred.experiments.marketsim.records import Records
 from kindred.schemas.clock import DAY, micros_now
 from kindred.schemas.event import Action
@@ -90,7 +88,7 @@ def demo_plan(workspace: Workspace, seed: int, now: int | None = None) -> Market
     return MarketPlan(
         impressions=1, items=ITEMS, visitors=VISITORS, days=DAYS, k=K, explore=EXPLORE, seed=seed,
         start=(micros_now() if now is None else now) - round(HISTORY_SHARE * DAYS * DAY),
-        history_visits=12,
+        history_visits=12, pictures=PICTURES,
     )  # fmt: skip
 
 
@@ -116,9 +114,8 @@ class MarketDemo:
         )
 
     def _stock(self) -> str:
-        pictures = self.workspace.root / "pictures"
-        drawn = draw_pictures(self.market.world, pictures, np.arange(PICTURES))
         stock(self.workspace, self.market, self.progress, until=self.market.plan.opens)
+        drawn = sum(bool(item.images) for item in self.market.world.items)
         return f"{len(self.market.world):,} listings, {drawn:,} with a drawn picture"
 
     def _history(self) -> str:
@@ -138,7 +135,7 @@ class MarketDemo:
         return f"{manifest.active:,} items on sale in {spaces}"
 
     def _plan(self) -> str:
-        content = msgspec.json.encode([self.market.plan, __version__, PICTURES])
+        content = msgspec.json.encode([self.market.plan, __version__])
         return blake2b(content, digest_size=16).hexdigest()
 
     def _models(self) -> str:
@@ -154,19 +151,6 @@ class MarketDemo:
         return index_is_fresh(self.workspace, self.settings)
 
 
-def prepare_demo(workspace: Workspace, plan: MarketPlan) -> None:
-    """A workspace with every encoder, the pictures' folder allowed, and exploration on."""
-    new = not workspace.settings.is_file()
-    prepare(workspace, plan, text=True, pictures=True)
-    if not new:
-        return
-    written = workspace.settings.read_text()
-    roots = msgspec.json.encode([str((workspace.root / "pictures").resolve())]).decode()
-    written = written.replace("#roots = []", f"roots = {roots}", 1)
-    written = written.replace("#explore = 0.0", f"explore = {plan.explore}", 1)
-    workspace.settings.write_text(written)
-
-
 def live_visitors(
     workspace: Workspace,
     market: Market,
@@ -178,10 +162,13 @@ def live_visitors(
     k: int,
     clients: int = CLIENTS,
     stop: Callable[[], bool] = lambda: False,
-    on_figures: Callable[[LiveFigures], object],
+    on_figures: Callable[[LiveFigures], object] = lambda figures: None,  # noqa: ARG005
+    impressions: float = float("inf"),
     headers: dict[str, str] | None = None,
 ) -> LiveFigures:
     """Let visitors browse the server at `url` for `seconds`; `on_figures` is told every second.
+
+    It ends earlier with `stop()`, or once `impressions` items were shown.
 
     `rate` is pages a second, about; `speed` how many times shorter than people's their pauses are.
     """
@@ -201,7 +188,7 @@ def live_visitors(
         gauge = Gauge(client, browser.counts, shop.traffic, on_figures)
         drive_server(
             browser, shop, Displayed(shelf, shown), rng, pages_per_second=rate, seconds=seconds,
-            stop=stop, on_step=gauge.look,
+            stop=lambda: stop() or browser.counts.impressions >= impressions, on_step=gauge.look,
         )  # fmt: skip
         return gauge.figures()
 

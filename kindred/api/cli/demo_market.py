@@ -29,7 +29,7 @@ def run_market(root: Path, *, leave: bool, port: int | None, seed: int, as_json:
     """Make the market below `root`, serve it, and let visitors browse until it is ended."""
     import msgspec
 
-    from kindred.api.market import Market, settings_of
+    from kindred.api.market import Market, prepare, settings_of
     from kindred.api.market_demo import (
         PAGES_PER_SECOND,
         SPEED,
@@ -37,7 +37,6 @@ def run_market(root: Path, *, leave: bool, port: int | None, seed: int, as_json:
         demo_plan,
         in_background,
         live_visitors,
-        prepare_demo,
     )
     from kindred.api.supervisor import Supervisor
     from kindred.api.telemetry import configure_logging
@@ -45,7 +44,7 @@ def run_market(root: Path, *, leave: bool, port: int | None, seed: int, as_json:
 
     workspace = Workspace(root / "market")
     plan = demo_plan(workspace, seed)
-    prepare_demo(workspace, plan)
+    prepare(workspace, plan, text=True)
     settings = settings_of(workspace, os.environ)
     if port is not None:
         api = msgspec.structs.replace(settings.api, port=port)

@@ -12,58 +12,159 @@ from kindred.api.cli.output import json_option, print_json, print_table, termina
 
 if TYPE_CHECKING:
     from kindred.api.market import MarketReport
+    from kindred.schemas.workspace import Workspace
 
 START = "2026-01-05"
 """A fixed day, so that the same options give the same ids whenever they are run."""
 
 
 @click.command()
-@click.option("--impressions", type=click.IntRange(1), default=100_000, show_default=True,
-              help="Items shown, at least.")  # fmt: skip
+@click.option(
+    "--impressions",
+    type=click.IntRange(1),
+    default=100_000,
+    show_default=True,
+    help="Items shown, at least.",
+)
 @click.option("--items", type=click.IntRange(100), help="Listings (default: by impressions).")
 @click.option("--visitors", type=click.IntRange(1), help="Visitors (default: by impressions).")
-@click.option("--days", type=click.FloatRange(1, 365), default=14.0, show_default=True,
-              help="Simulated days; two fifths are history without recommendations.")  # fmt: skip
+@click.option(
+    "--days",
+    type=click.FloatRange(1, 365),
+    default=14.0,
+    show_default=True,
+    help="Simulated days; two fifths are history without recommendations.",
+)
 @click.option("--start", default=START, show_default=True, help="First simulated moment.")
-@click.option("--seed", type=click.IntRange(0), default=7, show_default=True,
-              help="Everything follows from it.")  # fmt: skip
-@click.option("-k", "k", type=click.IntRange(1, 100), default=24, show_default=True,
-              help="Items of a list.")  # fmt: skip
-@click.option("--explore", type=click.FloatRange(0, 1), default=0.1, show_default=True,
-              help="Share of lists in random order.")  # fmt: skip
-@click.option("--text/--no-text", default=False,
-              help="Encode texts too (minutes for 10,000 items); for a new workspace.")  # fmt: skip
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=7,
+    show_default=True,
+    help="Everything follows from it.",
+)
+@click.option(
+    "-k", "k", type=click.IntRange(1, 100), default=24, show_default=True, help="Items of a list."
+)
+@click.option(
+    "--explore",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Share of lists in random order.",
+)
+@click.option(
+    "--text/--no-text",
+    default=False,
+    help="Encode texts too (a minute for each 3,000 items); for a new workspace.",
+)
+@click.option(
+    "--pictures",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Draw pictures of the first N items, and encode them; for a new workspace.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write what the market really is into this folder.",
+)
+@click.option(
+    "--http",
+    "url",
+    metavar="URL",
+    help="Browse a running server of this workspace's market instead.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="With --http: pages a second, about.",
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(1),
+    default=20.0,
+    show_default=True,
+    help="With --http: how many times shorter than people's the pauses are.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="With --http: wall time, at most.",
+)
+@click.option("--key", envvar="KINDRED_API_KEY", help="With --http: API key to read and write.")
 @json_option
 @click.pass_obj
 def command(
     context: dict[str, Path], impressions: int, items: int | None, visitors: int | None,
-    days: float, start: str, seed: int, k: int, explore: float, text: bool, as_json: bool,
+    days: float, start: str, seed: int, k: int, explore: float, text: bool, pictures: int,
+    truth: Path | None, url: str | None, rate: float, speed: float, seconds: float,
+    key: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate a marketplace in a workspace of its own.
 
     Makes the items and puts them into the catalogue; lets visitors browse for some days without
     recommendations; trains on that and indexes; then lets them browse the funnel in process.
     Decisions and events are in the lake afterwards, ready for `kindred join` and `kindred train`.
-    Everything in the workspace is simulated, and every output says so.
+    The same options make the same market, and an interrupted run begins again without doubling
+    anything. Everything in the workspace is simulated, and every output says so.
     """
     import numpy as np
 
-    from kindred.api.market import MarketPlan, prepare, settings_of, simulate
+    from kindred.api.market import Market, MarketPlan, export, prepare, settings_of, simulate
     from kindred.api.times import parse_moment
     from kindred.schemas.workspace import Workspace
 
-    workspace = Workspace(context["workspace"])
+    workspace, progress = Workspace(context["workspace"]), terminal_progress()
+    if url is not None:
+        browse_server(
+            workspace, url, impressions=impressions, rate=rate, speed=speed, seconds=seconds,
+            key=key, as_json=as_json,
+        )  # fmt: skip
+        return
     plan = MarketPlan.of(
         impressions, items, visitors, days=days, seed=seed, k=k, explore=explore,
-        start=parse_moment(start, np.zeros(1, np.int64), "$.start"),
+        pictures=pictures, start=parse_moment(start, np.zeros(1, np.int64), "$.start"),
     )  # fmt: skip
-    prepare(workspace, plan, text=text, pictures=False)
+    prepare(workspace, plan, text=text)
     settings = settings_of(workspace, os.environ)
-    _, report = simulate(workspace, plan, settings, terminal_progress())
+    with progress.task("make the simulated market"):
+        market = Market.make(plan)
+    report = simulate(workspace, market, settings, progress)
+    if truth is not None:
+        export(market, truth)
     if as_json:
         print_json(report)
         return
     print_report(report)
+
+
+def browse_server(
+    workspace: Workspace, url: str, *, impressions: int, rate: float, speed: float,
+    seconds: float, key: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Let the visitors of the workspace's market browse a server on the wall clock."""
+    from kindred.api.cli.demo_market import rows_of, watched
+    from kindred.api.market import Market, held_plan
+    from kindred.api.market_demo import live_visitors
+
+    plan = held_plan(workspace)
+    market = Market.make(plan)
+    with watched(quiet=as_json) as show:
+        figures = live_visitors(
+            workspace, market, url, seconds=seconds, rate=rate, speed=speed, k=plan.k,
+            impressions=impressions, on_figures=show,
+            headers={} if key is None else {"authorization": f"Bearer {key}"},
+        )  # fmt: skip
+    if as_json:
+        print_json(figures)
+    else:
+        print_table("Simulated visitors", ("what", "simulated"), rows_of(figures))
 
 
 def print_report(report: MarketReport) -> None:
