@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kindred.api.cli.bench_decisions import decisions
 from kindred.api.cli.bench_events import crash, events
 from kindred.api.cli.bench_freshness import freshness
 from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
@@ -21,6 +22,7 @@ def command() -> None:
     """Measure latency and throughput."""
 
 
+command.add_command(decisions)
 command.add_command(freshness)
 command.add_command(events)
 command.add_command(crash)
