@@ -23,6 +23,7 @@ from kindred.schemas.ranking import Doubles
 
 ROUNDS = 30
 """Of k-means; regions need not be the best ones."""
+_STREAM = 100
 NEIGHBOURS = 4
 """Nearest regions of a region, to which it has a border."""
 
@@ -71,7 +72,7 @@ def make_places(knobs: MarketKnobs, seed: int, postcodes: Path | None = None) ->
     tree = cKDTree(sphere)
     density = tree.query_ball_point(sphere, chord, return_length=True).astype(np.float64)
     weight = density**knobs.density_power
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([seed, _STREAM])
     centres, region = _regions(sphere, knobs.regions, rng)
     return Places(
         postcode=table["zipcode"].to_list(),
@@ -102,7 +103,7 @@ def _barriers(centres: Doubles, knobs: MarketKnobs, rng: np.random.Generator) ->
     """float64[R, R]: barriers on the way between regions, each way taken as the shortest one.
 
     Neighbouring regions have the barrier of their border; farther ones those along the shortest
-    path over borders, barriers counted as km.
+    path over borders, barriers counted as km; nothing where no path over borders leads.
     """
     count = len(centres)
     apart = np.linalg.norm(centres[:, None] - centres[None], axis=2) * EARTH_RADIUS_M / 1000
@@ -115,7 +116,6 @@ def _barriers(centres: Doubles, knobs: MarketKnobs, rng: np.random.Generator) ->
     closed = rng.permutation(len(rows))[: round(knobs.barrier_share * len(rows))]
     barrier[rows[closed], columns[closed]] = knobs.barrier_km
     barrier += barrier.T
-    # islands of the neighbour graph are joined: any two regions without a path cost nothing extra
     ways, before = shortest_path(
         np.where(border, apart * knobs.detour + barrier, np.inf), return_predecessors=True
     )
