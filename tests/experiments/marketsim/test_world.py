@@ -32,6 +32,7 @@ from kindred.schemas.item import Campaign, Condition, FormatBits, Item
 from kindred.schemas.settings import ImportSettings
 
 START = 1_767_225_600_000_000
+PATTERNED = next(n for n, ends in enumerate(STYLE_WORDS) if "patterned" in ends[0])
 KNOBS = MarketKnobs(items=6000, states=("MA", "RI"))
 
 
@@ -170,12 +171,14 @@ def test_true_neighbours_are_the_nearest_under_the_top_category(world: World) ->
         assert (np.diff(cosine[nearest]) <= 0).all()
 
 
-def test_pictures_show_the_colour_and_the_kind(world: World, tmp_path: Path) -> None:
+def test_pictures_show_the_colour_the_kind_and_some_of_the_style(
+    world: World, tmp_path: Path
+) -> None:
     mine = make_world(msgspec.structs.replace(KNOBS, items=500), 5, START)
     drawn = draw_pictures(mine, tmp_path)
     assert abs(drawn / 500 - KNOBS.picture_share) < 0.05
     rgb = np.array(list(COLOURS.values()), float)
-    right, pixels, kinds = [], [], []
+    right, pixels, kinds, busy, printed = [], [], [], [], []
     for row, item in enumerate(mine.items):
         if not item.images:
             continue
@@ -187,8 +190,12 @@ def test_pictures_show_the_colour_and_the_kind(world: World, tmp_path: Path) -> 
         farther = np.linalg.norm(middle - others, axis=1) > np.linalg.norm(middle - own)
         right.append(farther.mean())
         kinds.append(mine.category[row])
+        busy.append(np.abs(np.diff(seen[32:64, 32:64].mean(2))).mean())
+        printed.append(mine.style[row, PATTERNED] * np.sqrt(KNOBS.style_size))
         pixels.append(np.asarray(picture.convert("L").resize((16, 16)), float).ravel())
     assert np.mean(right) > 0.75, "its colour is nearer than most others; by chance than half"
+    rough, looks = np.array(busy), np.array(printed)
+    assert rough[looks > 1].mean() > 1.2 * rough[looks < 0].mean(), "a patterned style is seen"
     edges = np.array(pixels) - np.mean(pixels, axis=1, keepdims=True)
     edges = np.abs(edges) / np.linalg.norm(edges, axis=1, keepdims=True)
     likeness = edges @ edges.T - 2 * np.eye(len(edges))
