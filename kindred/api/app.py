@@ -59,7 +59,13 @@ def create_app(
     Closing the engine is up to whoever opened it.
     """
     keyring = Keyring(settings.api.keys)
-    calls = Calls(engine, process_metrics(), deadline_ms=settings.api.deadline_ms, clock=clock)
+    calls = Calls(
+        engine,
+        process_metrics(),
+        deadline_ms=settings.api.deadline_ms,
+        clock=clock,
+        max_batch=settings.api.max_batch,
+    )
 
     @asynccontextmanager
     async def threads(_: Litestar) -> AsyncIterator[None]:
@@ -73,7 +79,6 @@ def create_app(
         route_handlers=[*HANDLERS, _static_files()],
         dependencies={
             "calls": Provide(lambda: calls, sync_to_thread=False),
-            "max_batch": Provide(lambda: settings.api.max_batch, sync_to_thread=False),
         },
         middleware=[prometheus.middleware],
         exception_handlers={HTTPException: problem_response, Exception: problem_response},

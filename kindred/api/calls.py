@@ -18,6 +18,7 @@ from kindred.api.ids import time_ordered_id
 from kindred.api.metrics import Metrics
 from kindred.api.ports import Engine, ItemPage, Readiness
 from kindred.api.problems import Hung, Overloaded
+from kindred.api.wakeups import Wakeups
 from kindred.events.log import Appended
 from kindred.events.tracing import hop
 from kindred.schemas.item import Item
@@ -119,12 +120,15 @@ class Calls:
         *,
         deadline_ms: int,
         clock: Callable[[], int],
+        max_batch: int = 500,
         read_threads: int = READ_THREADS,
         queue: int = QUEUE,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._clock = clock
+        self._wakeups = Wakeups()
+        self.max_batch = max_batch
         limit_s = HARD_LIMIT * deadline_ms / 1000
         self.reads = Lane("engine-read", read_threads, queue, limit_s)
         self.writes = Lane("engine-write", WRITE_THREADS, queue, max(WRITE_LIMIT_S, limit_s))
@@ -187,7 +191,7 @@ class Calls:
             return self._engine.log_events(batch, traceparent)
 
         logged = await self.writes.run(log) if batch.asks else log()
-        appended = await asyncio.wrap_future(logged)
+        appended = await self._wakeups.result(logged)
         self._metrics.logged(appended, len(batch.refused))
         return EventResult(
             accepted=appended.accepted,

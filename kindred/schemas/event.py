@@ -36,6 +36,9 @@ class Action(Enum):
     DWELL = "dwell"
     DISMISS = "dismiss"
 
+    # Members are single objects: Enum's own hash, in Python, is felt at every event.
+    __hash__ = object.__hash__
+
 
 ACTIONS: tuple[Action, ...] = tuple(Action)
 ACTION_CODE: dict[str, int] = {a.value: i for i, a in enumerate(ACTIONS)}

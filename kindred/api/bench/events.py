@@ -147,11 +147,11 @@ def answers(
     go to `taken`. UnexpectedAnswer for anything but the acknowledgement of a whole batch.
     """
     with selectors.DefaultSelector() as selector:
-        asked: dict[Connection, tuple[int, float]] = {}
+        asked: dict[int, tuple[int, float]] = {}  # by file descriptor
 
         def ask(connection: Connection) -> None:
             first, request = told.told, told.request(batch)
-            asked[connection] = (first, time.perf_counter())
+            asked[connection.fileno()] = (first, time.perf_counter())
             connection.send(request)
 
         for connection in connections:
@@ -163,7 +163,7 @@ def answers(
                 answer = connection.receive()
                 if answer is None:
                     continue
-                first, at = asked.pop(connection)
+                first, at = asked.pop(connection.fileno())
                 _check(answer, batch)
                 now = time.perf_counter()
                 if taken is not None:

@@ -30,7 +30,6 @@ async def put_events(
     data: JSONBody[EventBatch],
     request: Request[Any, Any, Any],
     calls: NamedDependency[SkipValidation[Calls]],
-    max_batch: NamedDependency[SkipValidation[int]],
 ) -> EventResult:
     """Log a batch, in any order. Rows are judged one by one: the good ones are committed when this
     answers, the others come back in `rejected` with index, path and reason. An event whose id the
@@ -38,7 +37,7 @@ async def put_events(
 
     An event without `traceparent` takes the request's, where the request tells one.
     """
-    check_batch(len(data.events), max_batch, "events")
+    check_batch(len(data.events), calls.max_batch, "events")
     return await calls.put_events(data.events, _told_trace(request))
 
 

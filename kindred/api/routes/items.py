@@ -59,13 +59,12 @@ OPTIONS = (
 async def put_items(
     data: JSONBody[ItemBatch],
     calls: NamedDependency[SkipValidation[Calls]],
-    max_batch: NamedDependency[SkipValidation[int]],
 ) -> BatchResult:
     """Write a batch. Rows are judged one by one: the good ones are durable when this answers,
     the others come back in `rejected` with index, path and reason. An identical item changes
     nothing.
     """
-    check_batch(len(data.items), max_batch)
+    check_batch(len(data.items), calls.max_batch)
     items, places, errors = decode_items(data)
     result = await calls.put_items(items)
     refused = [msgspec.structs.replace(row, index=places[row.index]) for row in result.rejected]
