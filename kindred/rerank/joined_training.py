@@ -23,9 +23,10 @@ from kindred.schemas.ranking import Doubles, Mask, Rows
 from kindred.schemas.settings import RankerSettings
 
 Goal = Literal["graded", "purchase"]
-FEW_PURCHASES = 30
-"""Lists with a purchase from which on they stop the training and calibrate; below, NDCG and any
-outcome do."""
+FEW_PURCHASES = 50
+"""Purchases from which on they stop the training and calibrate; below, what comes before does."""
+MOST_CORRECTION = 10.0
+"""Largest weight that a position far down gives what was found there."""
 DEEPEST = 255
 """Positions from here on count as one."""
 
@@ -48,14 +49,15 @@ def fit_on_lists(
             f"{len(train.lengths)} training and {len(check.lengths)} stopping lists of which "
             "something came: too few to learn from"
         )
-    enough = stopping.bought_lists >= FEW_PURCHASES
+    target, what = stopping_target(stopping)
+    looks = stopping.looks(parts.curve) if settings.position_bias else None
     ranker, trees = fit_ranker(
         train, check, FEATURES, settings, seed=seed, threads=threads, on_tree=on_tree,
-        stop_on=rank_loss(stopping) if enough else None,
+        stop_on=rank_loss(stopping, target, looks),
     )  # fmt: skip
     return ranker, {
         "trees": trees,
-        "stopped on": "purchase rank" if enough else "NDCG@10 of labels",
+        "stopped on": what if looks is None else f"{what}, corrected for positions",
         "training_lists": len(train.lengths),
         "training_rows": len(train.grades),
     }
@@ -84,12 +86,28 @@ def ranking_set(
     return RankingSet(part.lists.features, labels, np.diff(part.lists.offsets), weights, positions)
 
 
-def rank_loss(part: Judged) -> Callable[[Doubles], float]:
-    """Mean purchase rank of scores of these rows; unweighted."""
-    offsets, bought = part.lists.offsets, part.bought
+def stopping_target(part: Judged) -> tuple[Mask, str]:
+    """(bool[n], its name): purchases where there are enough, else what is next to them."""
+    for least, what in ((6, "purchase rank"), (2, "rank of what was acted on")):
+        if int((part.labels >= least).sum()) >= FEW_PURCHASES:
+            return part.labels >= least, what
+    return part.labels > 0, "rank of what was clicked"
+
+
+def rank_loss(part: Judged, target: Mask, looks: Doubles | None) -> Callable[[Doubles], float]:
+    """Mean place of the rows where bool[n] `target` holds; labels weigh nothing.
+
+    With `looks`, float64[n], a row weighs the inverse: what was found far down would have been
+    found more often further up, and without that the order shown would be hard to leave
+    (Joachims et al. 2017).
+    """
+    offsets = part.lists.offsets
+    weights = np.ones(int(target.sum()))
+    if looks is not None:
+        weights = 1 / np.maximum(looks[target], 1 / MOST_CORRECTION)
 
     def loss(scores: Doubles) -> float:
-        return float(np.nanmean(purchase_rank(tied_ranks(scores, offsets), bought, offsets)))
+        return float(np.average(tied_ranks(scores, offsets)[target], weights=weights))
 
     return loss
 

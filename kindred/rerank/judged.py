@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from kindred.indexer.behaviour.exposure import PositionCurve, position_curve
 from kindred.indexer.behaviour.impressions import PURCHASE
 from kindred.rerank.labels import LabelOrder, label_order, usable
 from kindred.rerank.logged import JoinedLog, LoggedLists, read_lists
 from kindred.rerank.training import TooLittle, silent
-from kindred.schemas.ranking import Mask
+from kindred.schemas.ranking import Doubles, Mask
 from kindred.schemas.settings import JoinSettings, RankerSettings
 
 
@@ -40,6 +41,11 @@ class Judged:
     def explore(self) -> Mask:
         """bool[L]: in random order."""
         return self.lists.shown.explore[self.lists.lists]
+
+    def looks(self, curve: PositionCurve) -> Doubles:
+        """float64[n] in [0, 1]: chance of a look at each row where it stood, 1 at the best."""
+        shown, at = self.lists.shown, self.lists.at
+        return curve.look(shown.platform[shown.owners[at]], shown.position[at])
 
     @property
     def platform(self) -> NDArray[np.int8]:
@@ -70,6 +76,8 @@ class Parts:
     judging: Judged
     """All lists."""
     order: LabelOrder
+    curve: PositionCurve
+    """What positions earned before the moment that the labels are of"""
 
 
 def judged_lists(lists: LoggedLists, order: LabelOrder, until: int) -> Judged:
@@ -120,4 +128,5 @@ def split_lists(
         stopping=development.take(~is_late),
         judging=development.take(is_late),
         order=order,
+        curve=position_curve(shown, until),
     )

@@ -94,20 +94,40 @@ def item_exposure(shown: Impressions, n_rows: int, now: int) -> Exposure:
     clicks = longest["shown_clicks_30d"]
     columns.append(_rate(clicks, longest["shown_times_30d"]))
     columns.append(_rate(longest["shown_purchases_30d"], clicks))
-    columns.append(_over_expected(shown, n_rows, now, until))
+    columns.append(_over_expected(shown, n_rows, now))
     return Exposure(values=np.stack(columns, axis=1).astype(np.float32))
 
 
-def expected_clicks(shown: Impressions, since: int, until: int, now: int) -> Doubles:
-    """float64[until - since]: chance of a click of the rows [since, until) as of `now`.
+@dataclass(frozen=True, slots=True)
+class PositionCurve:
+    """Chance of a click by platform and position, over the whole market."""
 
-    By position and platform over the whole market. Where a platform's randomised lists have
-    enough clicks, its curve is theirs: elsewhere what stands first is also what is better.
+    chances: Doubles
+    """float64[platforms + 1, DEEPEST + 1]: the first row is for unknown platforms"""
+
+    def of(self, platform: NDArray[np.int8], position: NDArray[np.int16]) -> Doubles:
+        """float64[n] for int8[n] codes of PLATFORMS and int16[n] positions, 1 = first."""
+        chances: Doubles = self.chances[platform + 1, np.clip(position, 0, DEEPEST)]
+        return chances
+
+    def look(self, platform: NDArray[np.int8], position: NDArray[np.int16]) -> Doubles:
+        """float64[n] in [0, 1]: the same over that of the platform's best position."""
+        best = self.chances.max(axis=1)
+        looks: Doubles = self.of(platform, position) / np.maximum(best, 1e-12)[platform + 1]
+        return looks
+
+
+def position_curve(shown: Impressions, now: int) -> PositionCurve:
+    """What a position earned in the longest window before `now`, as it was known then.
+
+    Where a platform's randomised lists have enough clicks, its curve is theirs: elsewhere what
+    stands first is also what is better.
     """
-    owners = shown.owners[since:until]
-    clicked = shown.outcomes[since:until, CLICK] < now
+    window = _window(shown, now)
+    owners = shown.owners[window]
+    clicked = shown.outcomes[window, CLICK] < now
     platform = shown.platform[owners].astype(np.int64) + 1
-    key = platform * (DEEPEST + 1) + np.clip(shown.position[since:until], 0, DEEPEST)
+    key = platform * (DEEPEST + 1) + np.clip(shown.position[window], 0, DEEPEST)
     random = shown.explore[owners]
     chosen = np.ones(len(key), np.bool_)
     for code in range(len(PLATFORMS) + 1):
@@ -118,21 +138,26 @@ def expected_clicks(shown: Impressions, since: int, until: int, now: int) -> Dou
     tries = np.bincount(key[chosen], minlength=size).reshape(-1, DEEPEST + 1)
     hits = np.bincount(key[chosen & clicked], minlength=size).reshape(-1, DEEPEST + 1)
     mean = hits.sum(axis=1, keepdims=True) / np.maximum(tries.sum(axis=1, keepdims=True), 1)
-    curve = (hits + PRIOR * mean) / (tries + PRIOR)
-    chances: Doubles = curve.reshape(-1)[key]
-    return chances
+    return PositionCurve((hits + PRIOR * mean) / (tries + PRIOR))
 
 
-def _over_expected(shown: Impressions, n_rows: int, now: int, until: int) -> Doubles:
+def _window(shown: Impressions, now: int) -> slice:
+    """Rows shown in the longest window before `now`."""
+    since, until = np.searchsorted(shown.ts, [now - LONGEST * DAY, now], side="left")
+    return slice(int(since), int(until))
+
+
+def _over_expected(shown: Impressions, n_rows: int, now: int) -> Doubles:
     """Of the impressions of the longest window: (clicks + c) / (expected + c), c = PRIOR shown."""
-    since = int(np.searchsorted(shown.ts, now - LONGEST * DAY, side="left"))
-    rows = shown.row[since:until]
+    window = _window(shown, now)
+    rows = shown.row[window]
     known = rows >= 0
-    chances = expected_clicks(shown, since, until, now)
+    platform = shown.platform[shown.owners[window]]
+    chances = position_curve(shown, now).of(platform, shown.position[window])
     if not chances.any():
         return np.full(n_rows, np.nan)
     expected = np.bincount(rows[known], chances[known], n_rows)
-    clicked = known & (shown.outcomes[since:until, CLICK] < now)
+    clicked = known & (shown.outcomes[window, CLICK] < now)
     prior = PRIOR * float(chances.mean())
     over: Doubles = (_count(rows[clicked], n_rows) + prior) / (expected + prior)
     return over
