@@ -432,6 +432,10 @@ class Organic:
         rows = self._shelf.draw(leaf, self._width, self._rng)
         n = len(rows)
         nobody = np.full(n, None, object)
-        keep = (rows >= 0) & (rows != asked.seed[:, None])
+        order = np.argsort(rows, axis=1, kind="stable")
+        ordered = np.take_along_axis(rows, order, axis=1)
+        again = np.zeros(rows.shape, bool)
+        np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+        keep = (rows >= 0) & (rows != asked.seed[:, None]) & ~again
         offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
         return Lists(offsets, rows[keep], nobody, nobody)
