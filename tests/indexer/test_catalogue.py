@@ -16,9 +16,12 @@ from pathlib import Path
 import pytest
 from builders import item
 
+from kindred.events.contract import Facts
+from kindred.events.database import connect, prepare
 from kindred.indexer.catalogue import Catalogue
+from kindred.indexer.catalogue_tables import CATALOGUE_TABLES
 from kindred.schemas.errors import CatalogueError
-from kindred.schemas.item import Item, Location, Status
+from kindred.schemas.item import Campaign, Format, Item, Location, Status
 
 NOW = 1_750_000_000_000_000
 
@@ -116,6 +119,44 @@ def test_ids_of_every_script_are_told_apart(catalogue: Catalogue) -> None:
     ids = ["é", "e\u0301", "'; DROP TABLE items; --", '"', "\\", "日本", "a b\n", "A", "a"]
     catalogue.upsert([item(item_id=i) for i in ids])
     assert rows(catalogue, *ids) == list(range(len(ids)))
+
+
+def test_facts_are_those_of_the_time(tmp_path: Path) -> None:
+    now = [NOW]
+    catalogue = Catalogue.open(tmp_path / "catalogue.sqlite", clock=lambda: now[0])
+    told = {"item_id": "x", "seller_id": "s", "ad_rate_bp": 300, "category": ("home", "chairs")}
+    catalogue.upsert([item(**told, campaign=Campaign.PLS)])
+    now[0] = NOW + 10
+    catalogue.upsert([item(**told, formats=(Format.AUCTION, Format.BEST_OFFER))])
+    now[0] = NOW + 20
+    catalogue.upsert([item(**told, title="other words", formats=(Format.AUCTION,))])
+    now[0] = NOW + 30
+    catalogue.upsert([item(**told, title="the same formats", formats=(Format.AUCTION,))])
+    times = [NOW - 5, NOW + 9, NOW + 10, NOW + 19, NOW + 20, NOW + 99]
+    facts = catalogue.facts_at(["x"] * 6 + ["unknown"], [*times, NOW])
+    assert [f and f.formats for f in facts] == [1, 1, 6, 6, 4, 4, None]
+    assert facts[0] == Facts(formats=1, seller_id="s", ad_rate_bp=0, top_category="home")
+    catalogue.upsert([item(item_id="y", campaign=Campaign.PLS, ad_rate_bp=300)])
+    assert catalogue.facts_at(["y"], [NOW]) == [Facts(1, None, 300, "home")]
+    catalogue.close()
+
+
+def test_a_catalogue_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.sqlite"
+    db = connect(path)
+    prepare(db, CATALOGUE_TABLES._replace(steps=CATALOGUE_TABLES.steps[:1]), CatalogueError)
+    db.close()
+    catalogue = Catalogue.open(path)
+    catalogue.upsert([item(item_id="x")])
+    catalogue.upsert([item(item_id="x", formats=(Format.AUCTION,))])
+    assert [f and f.formats for f in catalogue.facts_at(["x"], [0])] == [1]
+    catalogue.close()
+    newer = CATALOGUE_TABLES._replace(steps=(*CATALOGUE_TABLES.steps, "SELECT 1"))
+    db = connect(path)
+    prepare(db, newer, CatalogueError)
+    db.close()
+    with pytest.raises(CatalogueError, match="format of the catalogue is 3, this version reads 2"):
+        Catalogue.open(path)
 
 
 def test_an_empty_batch_changes_nothing(catalogue: Catalogue) -> None:

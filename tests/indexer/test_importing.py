@@ -14,6 +14,7 @@ from builders import event, item
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kindred.events.contract import FACTS
 from kindred.events.lake import Lake
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.importing import ImportReport, import_events, import_items
@@ -54,7 +55,9 @@ class Importer:
 
     def events(self, path: Path, **told: Any) -> ImportReport:
         sources = [read_table(open_table(path), ColumnMap(**told), EVENT_FIELDS)]
-        return import_events(sources, self.lake, self.root / "rejects", SMALL)
+        return import_events(
+            sources, self.lake, self.root / "rejects", SMALL, catalogue=self.catalogue
+        )
 
     def stored(self) -> list[Item]:
         return [change.item for chunk in self.catalogue.scan() for change in chunk]
@@ -195,6 +198,33 @@ def test_events_that_break_the_contract_are_told(importer: Importer) -> None:
     found = {r["row"]: r["path"] for r in rejects(report)}
     assert found == {1: "$.occurred_at", 2: "$", 3: "$.entity_id", 4: "$.action", 5: "$", 6: "$"}
     assert importer.lake_rows("event_id", "action") == [("1", "view")]
+
+
+def test_events_are_checked_against_their_listings(importer: Importer) -> None:
+    """The formats of an item changed after 42 microseconds; events are told in seconds."""
+    sold = {"seller_id": "s", "campaign": Campaign.PLS, "ad_rate_bp": 150}
+    importer.catalogue.upsert([item(item_id="now", **sold), item(item_id="was now")])
+    importer.catalogue.upsert([item(item_id="was now", formats=(Format.AUCTION,))])
+    lines = [
+        {"event_id": f"{name} {action} {at}", "occurred_at": at, "entity_id": name, "user_id": "u",
+         "action": action}
+        for at in (0, 1)
+        for name in ("now", "was now", "unknown")
+        for action in ("buy_now", "place_bid", "purchase", "view")
+    ]  # fmt: skip
+    told = pl.DataFrame(lines)
+    report = importer.events(importer.file(told, "events.parquet"))
+    refused = {row["data"]["event_id"]: (row["path"], row["reason"]) for row in rejects(report)}
+    assert set(refused) == {
+        "now place_bid 0", "now place_bid 1", "was now place_bid 0", "was now buy_now 1",
+    }  # fmt: skip
+    why = ("$.action", "`buy_now` needs a listing with the format buy_now")
+    assert refused["was now buy_now 1"] == why
+    facts = {row[0]: row[1:] for row in importer.lake_rows("event_id", *FACTS)}
+    assert facts["now purchase 1"] == facts["now buy_now 0"] == (1, "s", 150)
+    assert facts["was now purchase 0"] == (1, None, 0)
+    assert facts["was now place_bid 1"] == (4, None, 0)
+    assert facts["unknown buy_now 1"] == facts["now view 1"] == (None, None, None)
 
 
 def test_lists_become_records_in_their_order(importer: Importer) -> None:
