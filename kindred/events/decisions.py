@@ -26,6 +26,8 @@ from kindred.schemas.clock import HOUR
 
 AT_ONCE = 5_000
 """Decisions read from the log together: with their features some 100 MB."""
+DELETED_AT_ONCE = 500
+"""Decisions of one commit: writers wait for it."""
 LISTED = ("decision_id", "occurred_at", "surface", "policy", "seed_item", "user_id", "device_id",
           "session_id", "shown_item", "candidate_count", "degraded")  # fmt: skip
 """Columns of `newest`."""
@@ -149,10 +151,12 @@ def delete(path: Path, decision_ids: Iterable[str]) -> None:
     question = "DELETE FROM decisions WHERE decision_id = ?"
     with translated(path):
         db = open_decisions(path)
+        ids = [(held,) for held in decision_ids]
         try:
-            db.execute("BEGIN IMMEDIATE")
-            db.executemany(question, ((held,) for held in decision_ids))
-            db.execute("COMMIT")
+            for at in range(0, len(ids), DELETED_AT_ONCE):
+                db.execute("BEGIN IMMEDIATE")
+                db.executemany(question, ids[at : at + DELETED_AT_ONCE])
+                db.execute("COMMIT")
         except sqlite3.Error:
             if db.in_transaction:
                 db.execute("ROLLBACK")

@@ -25,6 +25,7 @@ from kindred.events.shown import DECISIONS
 from kindred.schemas.clock import DAY
 
 _MARK = struct.Struct("<qq")
+_SEEN = {"writer": pl.String, "sequence": pl.Int64, "occurred_at": pl.Int64}
 _KEEP = (
     "INSERT INTO writers (writer, begun_at, assigned) VALUES (?, ?, ?) "
     "ON CONFLICT DO UPDATE SET assigned = max(assigned, excluded.assigned)"
@@ -62,6 +63,8 @@ class Mark:
         """Put the count into the table; without a connection the file stays and tells it."""
         if db is not None:
             _keep(db, self._path)
+        elif not _MARK.unpack(self._map)[1]:
+            self._path.unlink()  # nothing was asked of it
         self._map.close()
         os.close(self._file)
 
@@ -104,47 +107,64 @@ class WriterCount(NamedTuple):
 def count_writers(lake: Path, path: Path) -> list[WriterCount]:
     """Every writer's count, oldest first. Raises LogError, ArtefactError.
 
-    Decisions that the lake has dropped for their age are not missed: a writer that began before
-    the lake's first day counts from its oldest decision.
+    Decisions that the lake has dropped for their age are not missed: a writer that began days
+    before the oldest decision counts from the first that is left of its own.
     """
-    marked: dict[str, tuple[int, int, bool]] = {}
-    for name, begun_at, assigned, running in _read_marks(path):
-        marked[name] = (begun_at, assigned, running)
-    seen = pl.DataFrame(schema={"writer": pl.String, "sequence": pl.Int64})
+    known = {name: (begun, assigned, runs) for name, begun, assigned, runs in _read_marks(path)}
+    seen = pl.DataFrame(schema=_SEEN)
     with reading(path) as db:
         if db is not None:
-            found = db.execute("SELECT writer, sequence FROM decisions").fetchall()
-            seen = pl.DataFrame(found, schema=seen.schema, orient="row")
+            found = db.execute("SELECT writer, sequence, occurred_at FROM decisions").fetchall()
+            seen = pl.DataFrame(found, schema=_SEEN, orient="row")
             for name, begun_at, assigned in db.execute("SELECT * FROM writers"):
-                known = marked.get(name, (begun_at, 0, False))
-                marked[name] = (begun_at, max(assigned, known[1]), known[2])
-    kept = Lake(lake, DECISIONS).scan()
+                marked = known.get(name, (begun_at, 0, False))
+                known[name] = (begun_at, max(assigned, marked[1]), marked[2])
     counted = (
-        pl.concat([kept.select("writer", "sequence"), seen.lazy()])
-        .unique()
+        pl.concat([Lake(lake, DECISIONS).scan().select(*_SEEN), seen.lazy()])
+        .unique(["writer", "sequence"])
         .group_by("writer")
-        .agg(pl.len().alias("written"), pl.min("sequence").alias("low"), pl.max("sequence"))
+        .agg(
+            pl.len().alias("written"),
+            pl.min("sequence").alias("low"),
+            pl.max("sequence").alias("high"),
+            pl.min("occurred_at"),
+        )
         .collect(engine="streaming")
     )
-    oldest = kept.select(pl.min("occurred_at")).collect().item() or 0
-    written = {name: (n, low, high) for name, n, low, high in counted.iter_rows()}
-    counts = []
-    for name in {*marked, *written}:
-        begun_at, assigned, running = marked.get(name, (0, 0, False))
-        n, low, high = written.get(name, (0, 1, 0))
-        first = low if begun_at // DAY < oldest // DAY else 1
-        assigned = max(assigned, high)
-        missing = (high if running else assigned) - first + 1 - n
-        counts.append(
-            WriterCount(
-                name, begun_at, assigned - first + 1, n, missing,
-                assigned - high if running else 0, running,
-            )
-        )  # fmt: skip
+    oldest = counted["occurred_at"].min() if counted.height else 0
+    assert isinstance(oldest, int)
+    written = {name: (n, low, high) for name, n, low, high, _ in counted.iter_rows()}
+    counts = [
+        _count(name, *known.get(name, (0, 0, False)), written.get(name), oldest // DAY)
+        for name in {*known, *written}
+    ]
     return sorted(counts, key=lambda count: (count.begun_at, count.writer))
 
 
+def _count(
+    writer: str,
+    begun_at: int,
+    assigned: int,
+    running: bool,
+    found: tuple[int, int, int] | None,
+    oldest_day: int,
+) -> WriterCount:
+    """`found`: (number, lowest, highest) of the writer's sequence numbers that are there."""
+    dropped = begun_at // DAY < oldest_day
+    if found is None:
+        answers = 0 if dropped else assigned
+        lost, waiting = (0, answers) if running else (answers, 0)
+        return WriterCount(writer, begun_at, answers, 0, lost, waiting, running)
+    n, low, high = found
+    first, assigned = low if dropped else 1, max(assigned, high)
+    last = high if running else assigned
+    return WriterCount(
+        writer, begun_at, assigned - first + 1, n, last - first + 1 - n, assigned - last, running
+    )
+
+
 def _read_marks(path: Path) -> Iterator[tuple[str, int, int, bool]]:
+    """(writer, begun at, assigned, still running) of those that have not put it into the table."""
     for mark in _marks(path):
         try:
             begun_at, assigned = _MARK.unpack(mark.read_bytes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -208,6 +209,24 @@ def test_a_disk_that_fails_is_waited_for(path: Path, lake: Path) -> None:
     assert count_writers(lake, path)[0][2:6] == (4, 3, 1, 0)
 
 
+def test_a_file_that_another_process_holds_is_waited_for(path: Path, lake: Path) -> None:
+    told = Outcomes()
+    log = DecisionLog(path, 100, "w0.1", on_outcome=told, patience_s=0.05)
+    log.record(decided("first"))
+    until(lambda: told.counts["written"] == 1)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    for n in range(5):
+        assert log.record(decided(f"d{n}"))
+    time.sleep(0.3)
+    assert told.counts == {"written": 1, "lost": 0}
+    other.execute("ROLLBACK")
+    other.close()
+    until(lambda: told.counts["written"] == 6)
+    log.close()
+    assert count_writers(lake, path)[0][2:6] == (6, 6, 0, 0)
+
+
 def test_a_disk_that_fails_to_the_end_is_a_loss_that_the_next_start_counts(
     path: Path, lake: Path
 ) -> None:
@@ -291,17 +310,25 @@ def count_after_retention(path: Path, lake: Path) -> Iterator[WriterCount]:
         rows = closed_rows(path, NOW + day * DAY + 10)
         Lake(lake, DECISIONS).append(rows)
         delete(path, rows["decision_id"])
-    yield count_writers(lake, path)[0]
+    yield from count_writers(lake, path)
     first = min((lake / "decisions").glob("dt=*"))
     for part in first.iterdir():
         part.unlink()
-    yield count_writers(lake, path)[0]
+    yield from count_writers(lake, path)
 
 
 def test_what_the_lake_dropped_for_its_age_is_no_loss(path: Path, lake: Path) -> None:
     log_all(path, [decided(f"d{n}", NOW + n // 5 * DAY) for n in range(10)])
+    log_all(path, [decided(f"old{n}") for n in range(3)], "w0.2")
     counts = [count[2:] for count in count_after_retention(path, lake)]
-    assert counts == [(10, 10, 0, 0, False), (5, 5, 0, 0, False)]
+    assert counts[:2] == [(10, 10, 0, 0, False), (3, 3, 0, 0, False)]
+    assert counts[2:] == [(5, 5, 0, 0, False), (0, 0, 0, 0, False)]
+
+
+def test_a_start_that_was_asked_nothing_leaves_nothing(path: Path, lake: Path) -> None:
+    log_all(path, [])
+    assert count_writers(lake, path) == []
+    assert list(path.with_name("decisions.marks").iterdir()) == []
 
 
 def test_the_names_of_features_stay_what_they_were(lake: Path) -> None:
