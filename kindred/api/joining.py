@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
+
+import polars as pl
 
 from kindred.events.decisions import all_decisions
 from kindred.events.history import all_events
 from kindred.events.impressions import MINUTE
 from kindred.events.joining import JoinReport, join_lake
+from kindred.events.lake import Lake
+from kindred.events.shown import JOINED
 from kindred.schemas.errors import InputError
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
@@ -36,6 +41,16 @@ def join_workspace(
         as_of,
         progress,
     )
+
+
+def rows_of(workspace: Workspace, decision_id: str) -> list[dict[str, Any]]:
+    """The joined rows of a decision by position. InputError where there are none."""
+    joined = Lake(workspace.lake, JOINED).scan()
+    rows = joined.filter(pl.col("decision_id") == decision_id).sort("position").collect()
+    if rows.is_empty():
+        why = "it showed nothing, was made after the join's end, or is not known"
+        raise InputError(f"no row of decision {decision_id!r} is joined: {why}", "$.decision_id")
+    return rows.to_dicts()
 
 
 def _moment(text: str, now: int) -> int:

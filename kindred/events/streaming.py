@@ -73,17 +73,10 @@ class StreamingJoin:
         if watermark <= self.watermark:
             return JOINED_SCHEMA.to_frame()
         self.watermark = watermark
-        changed = self._link(*self._arrived())
-        due = self._rows.filter(pl.col(DEADLINE).is_null() | (pl.col(DEADLINE) < watermark)).select(
-            ROW
-        )
-        keys = pl.concat([changed, due])
-        touched = self._rows.join(keys, on=ROW, how="semi").drop(DEADLINE)
-        theirs = self._links.join(touched, on="decision_id", how="semi")
-        labelled = label(touched, theirs, self._windows, watermark)
-        timed = touched.join(labelled.select(*ROW, DEADLINE), on=ROW)
-        others = self._rows.join(keys, on=ROW, how="anti")
-        self._rows = pl.concat([others, timed])
+        keys = self._link(*self._arrived())
+        due = pl.col(DEADLINE).is_null() | (pl.col(DEADLINE) < watermark)
+        keys = pl.concat([keys, self._rows.filter(due).select(ROW)])
+        labelled = self._label(keys)
         self._forget()
         return labelled.drop(DEADLINE)
 
@@ -104,16 +97,19 @@ class StreamingJoin:
         self.late += frame.height - kept.height
         return kept
 
-    def _arrived(self) -> tuple[pl.LazyFrame, pl.LazyFrame]:
+    def _arrived(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Decisions and events that the watermark has passed; they wait no longer."""
         passed = pl.col("occurred_at") < self.watermark
         told, happened = self._decisions.filter(passed), self._events.filter(passed)
         self._decisions = self._decisions.filter(~passed)
         self._events = self._events.filter(~passed)
-        return told.lazy(), happened.lazy()
+        return told, happened
 
-    def _link(self, told: pl.LazyFrame, happened: pl.LazyFrame) -> pl.DataFrame:
+    def _link(self, arrived: pl.DataFrame, done: pl.DataFrame) -> pl.DataFrame:
         """Bring the state up to the watermark; the rows (`ROW`) that something happened to."""
+        if arrived.is_empty() and done.is_empty():
+            return self._rows.select(ROW).clear()
+        told, happened = arrived.lazy(), done.lazy()
         shown = impressions(told).with_columns(pl.lit(None, pl.Int64).alias(DEADLINE))
         self._rows = pl.concat([self._rows, shown.collect()])
         self._shown = pl.concat([self._shown, narrow(told).collect()])
@@ -136,6 +132,16 @@ class StreamingJoin:
                 self._rows.join(visited, on="decision_id", how="semi").select(ROW),
             ]
         )
+
+    def _label(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """The rows with these keys as they stand now; their timers are set."""
+        touched = self._rows.join(keys, on=ROW, how="semi").drop(DEADLINE)
+        theirs = self._links.join(touched, on="decision_id", how="semi")
+        labelled = label(touched, theirs, self._windows, self.watermark)
+        timed = touched.join(labelled.select(*ROW, DEADLINE), on=ROW)
+        others = self._rows.join(keys, on=ROW, how="anti")
+        self._rows = pl.concat([others, timed])
+        return labelled
 
     def _forget(self) -> None:
         """Drop what no event after the watermark can need."""

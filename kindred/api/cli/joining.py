@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     help="Only what happened before this (UTC): `2024-03-01`, `2024-03-01T12:00` or `now`. "
     "By default, as long before now as an event may come late (events.late_minutes).",
 )
+@click.option("--show", metavar="DECISION", help="Print the rows of this decision afterwards.")
 @json_option
 @click.pass_obj
-def command(context: dict[str, Path], until: str | None, as_json: bool) -> None:
+def command(context: dict[str, Path], until: str | None, show: str | None, as_json: bool) -> None:
     """Join decisions with events: one labelled row for every item that was shown.
 
     Days whose decisions and events have not changed stay as they are, unless a window that was
     open has shut; an interrupted run carries on. The rules are in docs/join.md.
     """
-    from kindred.api.joining import join_workspace
+    from kindred.api.joining import join_workspace, rows_of
     from kindred.api.wiring import load_settings
     from kindred.schemas.clock import micros_now
     from kindred.schemas.workspace import Workspace
@@ -36,10 +37,38 @@ def command(context: dict[str, Path], until: str | None, as_json: bool) -> None:
     workspace = Workspace(context["workspace"])
     settings = load_settings(workspace.settings, os.environ)
     report = join_workspace(workspace, settings, terminal_progress(), now=micros_now(), until=until)
+    rows = None if show is None else rows_of(workspace, show)
     if as_json:
-        print_json(report)
-    else:
-        print_report(report)
+        import msgspec
+
+        told = msgspec.to_builtins(report)
+        print_json(told if rows is None else told | {"shown": rows})
+        return
+    print_report(report)
+    if show is not None and rows is not None:
+        print_rows(show, rows)
+
+
+def print_rows(decision_id: str, rows: list[dict[str, Any]]) -> None:
+    """What came of each item that a decision showed."""
+    outcomes = [name for name in rows[0] if name.endswith("_at") and name != "occurred_at"]
+    print_table(
+        f"Decision {decision_id}: what came of it",
+        ("position", "item", "grade", "what happened", "sale", "fee", "by", "may still change"),
+        [
+            (
+                row["position"],
+                row["item_id"],
+                row["grade"],
+                ", ".join(name[:-3] for name in outcomes if row[name] is not None) or None,
+                row["sale_minor"],
+                row["fee_minor"],
+                row["attribution"],
+                row["censored"],
+            )
+            for row in rows
+        ],
+    )
 
 
 def print_report(report: JoinReport) -> None:
