@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -135,12 +136,30 @@ def decision_frame(rows: Iterable[tuple[bytes, bytes | None]]) -> pl.DataFrame:
 
 def to_columns(decisions: Sequence[tuple[Decision, bytes | None]]) -> pl.DataFrame:
     """DECISION_SCHEMA columns from records and the bytes of their feature rows."""
+    if not decisions:
+        return DECISION_SCHEMA.to_frame()
     columns: dict[str, list[Any]] = {name: [] for name in DECISION_SCHEMA}
     for decision, features in decisions:
         for name, value in _values(decision).items():
             columns[name].append(value)
         columns["features"].append(features)
-    return pl.DataFrame(columns, schema=DECISION_SCHEMA)
+    made = {
+        name: _lists(columns[name], dtype.inner)
+        if isinstance(dtype, pl.List)
+        else pl.Series(columns[name], dtype=dtype)
+        for name, dtype in DECISION_SCHEMA.items()
+    }
+    return pl.DataFrame(made, schema=DECISION_SCHEMA)
+
+
+def _lists(values: Sequence[Sequence[Any] | None], inner: Any) -> pl.Series:
+    """A column of lists out of one flat column: many times faster than a list at a time."""
+    flat = pl.Series(list(chain.from_iterable(v for v in values if v)), dtype=inner)
+    length = pl.Series("length", [None if v is None else len(v) for v in values], dtype=pl.Int64)
+    at = length.fill_null(0).cum_sum() - length.fill_null(0)
+    cut = pl.lit(flat).implode().list.slice(pl.col("at"), pl.col("length"))
+    frame = pl.DataFrame({"at": at, "length": length})
+    return frame.select(pl.when(pl.col("length").is_not_null()).then(cut)).to_series()
 
 
 def _values(decision: Decision) -> dict[str, Any]:
