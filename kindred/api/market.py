@@ -75,6 +75,9 @@ class MarketPlan(msgspec.Struct, frozen=True, kw_only=True):
     pictures: int = 0
     """Items with a picture: of the first so many, the share that has one"""
     seed: int = 7
+    catalogue: MarketKnobs = MarketKnobs()
+    """Knobs of the world; `items` and `days` are those above"""
+    behaviour: BehaviourKnobs = BehaviourKnobs()
 
     @classmethod
     def of(
@@ -132,13 +135,30 @@ class Market:
     shelf: Shelf
 
     @classmethod
-    def make(cls, plan: MarketPlan, knobs: BehaviourKnobs | None = None) -> Market:
+    def make(cls, plan: MarketPlan) -> Market:
         """The market of a plan."""
-        knobs = knobs or BehaviourKnobs()
-        world = make_world(MarketKnobs(items=plan.items, days=plan.days), plan.seed, plan.start)
+        knobs = plan.behaviour
+        catalogue = msgspec.structs.replace(plan.catalogue, items=plan.items, days=plan.days)
+        world = make_world(catalogue, plan.seed, plan.start)
         visitors = make_visitors(world, knobs.visitors, plan.visitors, stream(plan, 1))
         appeal = Appeal.of(world, visitors, knobs, stream(plan, 2))
         return cls(plan, world, visitors, appeal, Shelf(world))
+
+
+class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a file of knobs may hold."""
+
+    catalogue: MarketKnobs = MarketKnobs()
+    behaviour: BehaviourKnobs = BehaviourKnobs()
+
+
+def read_knobs(path: Path) -> Knobs:
+    """Knobs of a TOML file with the tables `catalogue` and `behaviour.visitors`, `.attraction`,
+    `.actions`; what it leaves out keeps its default. InputError where it is wrong."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Knobs)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(f"{path}: {error}", "$.knobs") from error
 
 
 def stream(plan: MarketPlan, part: int) -> np.random.Generator:

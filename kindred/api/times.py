@@ -24,9 +24,24 @@ def parse_moment(text: str, times: Rows, path: str = "$.train_until") -> int:
             return int(times[int(share * len(times))])
         if text.startswith("-") and text.endswith("d"):
             return int(times[-1]) + 1 - round(float(text[1:-1]) * DAY)
-        moment = datetime.fromisoformat(text)
+        return _micros(text)
     except ValueError:
         raise InputError(f"{text!r} is neither a time, `-28d` nor `90%`", path) from None
+
+
+def moment_of(text: str, path: str) -> int:
+    """Microseconds UTC of `2024-03-01` or an ISO time, from 1970 on; InputError carries `path`."""
+    try:
+        moment = _micros(text)
+        if moment < 0:
+            raise ValueError
+    except ValueError:
+        raise InputError(f"{text!r} is no time such as `2024-03-01T12:00`", path) from None
+    return moment
+
+
+def _micros(text: str) -> int:
+    moment = datetime.fromisoformat(text)
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return round(moment.timestamp() * 1e6)
 

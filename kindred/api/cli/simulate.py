@@ -71,6 +71,11 @@ START = "2026-01-05"
     help="Write what the market really is into this folder.",
 )
 @click.option(
+    "--knobs",
+    type=click.Path(dir_okay=False, exists=True, path_type=Path),
+    help="TOML file of knobs that differ from their default (docs/marketsim.md).",
+)
+@click.option(
     "--http",
     "url",
     metavar="URL",
@@ -103,8 +108,8 @@ START = "2026-01-05"
 def command(
     context: dict[str, Path], impressions: int, items: int | None, visitors: int | None,
     days: float, start: str, seed: int, k: int, explore: float, text: bool, pictures: int,
-    truth: Path | None, url: str | None, rate: float, speed: float, seconds: float,
-    key: str | None, as_json: bool,
+    truth: Path | None, knobs: Path | None, url: str | None, rate: float, speed: float,
+    seconds: float, key: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate a marketplace in a workspace of its own.
 
@@ -114,10 +119,17 @@ def command(
     The same options make the same market, and an interrupted run begins again without doubling
     anything. Everything in the workspace is simulated, and every output says so.
     """
-    import numpy as np
-
-    from kindred.api.market import Market, MarketPlan, export, prepare, settings_of, simulate
-    from kindred.api.times import parse_moment
+    from kindred.api.market import (
+        Knobs,
+        Market,
+        MarketPlan,
+        export,
+        prepare,
+        read_knobs,
+        settings_of,
+        simulate,
+    )
+    from kindred.api.times import moment_of
     from kindred.schemas.workspace import Workspace
 
     workspace, progress = Workspace(context["workspace"]), terminal_progress()
@@ -127,9 +139,11 @@ def command(
             key=key, as_json=as_json,
         )  # fmt: skip
         return
+    chosen = Knobs() if knobs is None else read_knobs(knobs)
     plan = MarketPlan.of(
         impressions, items, visitors, days=days, seed=seed, k=k, explore=explore,
-        pictures=pictures, start=parse_moment(start, np.zeros(1, np.int64), "$.start"),
+        pictures=pictures, catalogue=chosen.catalogue, behaviour=chosen.behaviour,
+        start=moment_of(start, "$.start"),
     )  # fmt: skip
     prepare(workspace, plan, text=text)
     settings = settings_of(workspace, os.environ)

@@ -1,8 +1,8 @@
 """How simulated visitors behave: every knob with its unit and the reason for its default.
 
 No default was fitted to a real market. They are set by hand so that clicks, actions and purchases
-have the proportions that marketplaces report in public: a few clicks in a hundred impressions, a
-purchase in fifty clicks, and outcomes that positions, promises and tiredness all bend.
+have the proportions that one would expect: some four clicks in a hundred impressions, a purchase
+in some twenty clicks, and outcomes that positions, promises and tiredness all bend.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class AttractionKnobs(Settings, frozen=True, kw_only=True):
     price: NonNegative = 0.9
     """Log odds lost for each unit of the logarithm of price over what the visitor spends."""
     travel: NonNegative = 0.25
-    """Log odds lost for each unit of ln(1 + km / 20). 100 km of travel cost half a standard
-    deviation of style: near is better, and not all."""
+    """Log odds lost for each unit of ln(1 + km / 20). 100 km of travel cost nearly half
+    a standard deviation of style: near is better, and not all."""
     fatigue: NonNegative = 0.28
     """The chance of a click falls by e^-fatigue with each time that the visitor looked at the item
     and passed it (SPEC M3)."""
@@ -154,11 +154,12 @@ class ActionKnobs(Settings, frozen=True, kw_only=True):
     trace_only: Share = 0.03
     """Share of clicks, and what follows them, that carry the trace but no decision id."""
     dwell_seconds: Above0 = 18.0
-    """Median time on a listing. It doubles with the worth of what is seen."""
+    """Median time on a listing of average worth; half of it on a worthless one, half more on the
+    best."""
 
 
 class BehaviourKnobs(Settings, frozen=True, kw_only=True):
-    """Visitors of the simulated market."""
+    """Visitors of the simulated market: who they are, what attracts them, what they do."""
 
     visitors: VisitorKnobs = VisitorKnobs()
     attraction: AttractionKnobs = AttractionKnobs()

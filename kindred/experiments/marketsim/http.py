@@ -185,7 +185,12 @@ class ServerShop:
         """Tell the catalogue what was listed, sold or ended."""
         for first in range(0, len(items), BATCH):
             body = _encode({"items": items[first : first + BATCH]})
-            answer = self._client.put("/v1/items", content=body, headers=_JSON)
+            try:
+                answer = self._client.put("/v1/items", content=body, headers=_JSON)
+            except httpx.TransportError as error:
+                raise ServerRefuses(
+                    f"{self._client.base_url} cannot be reached: {error}"
+                ) from error
             if answer.status_code >= 400:
                 raise ServerRefuses(
                     f"{answer.request.url} answers {answer.status_code}: {answer.text}"
