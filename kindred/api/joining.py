@@ -11,7 +11,7 @@ import polars as pl
 from kindred.events.decisions import all_decisions
 from kindred.events.history import all_events
 from kindred.events.impressions import MINUTE
-from kindred.events.joining import JoinReport, join_lake
+from kindred.events.joining import JoinReport, join_lake, joined_until
 from kindred.events.lake import Lake
 from kindred.events.shown import JOINED
 from kindred.schemas.errors import InputError
@@ -28,11 +28,17 @@ def join_workspace(
     now: int,
     until: str | None = None,
 ) -> JoinReport:
-    """Join what happened before `until`: a time, `now`, or `events.late_minutes` before now.
+    """Join what happened before `until`, a time or `now`. Times in microseconds UTC.
 
-    `now` in microseconds UTC. Rows of the lake and of the logs' open hours are read.
+    Without it: until nothing can come late any more, `events.late_minutes` before `now`, or until
+    the moment of a run before, if that is later; what it joined is not undone. Rows of the lake
+    and of the logs' open hours are read.
     """
-    as_of = now - settings.events.late_minutes * MINUTE if until is None else _moment(until, now)
+    if until is None:
+        final = now - settings.events.late_minutes * MINUTE
+        as_of = max(final, min(joined_until(workspace.lake), now))
+    else:
+        as_of = _moment(until, now)
     return join_lake(
         workspace.lake,
         partial(all_decisions, workspace.lake, workspace.decisions),

@@ -81,6 +81,13 @@ def join_lake(
     return _report(as_of, rows, links, recomputed, relinked)
 
 
+def joined_until(lake: Path) -> int:
+    """The latest `as_of` that anything in `lake/joined` was made for; 0 where there is nothing."""
+    days = JoinedDays(lake)
+    states = [*days.day_states().values(), *days.link_states().values()]
+    return max((state.as_of for state in states), default=0)
+
+
 @dataclass(frozen=True, slots=True)
 class _Run:
     days: JoinedDays

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from join_rows import HOUR, SECOND, decision, decisions, event, events
+from join_rows import HOUR, LATER, SECOND, START, decision, decisions, event, events
 
 from kindred.api.cli import main
 from kindred.api.joining import join_workspace
@@ -75,3 +75,16 @@ def test_the_join_ends_where_nothing_can_come_late_any_more(tmp_path: Path) -> N
         join_workspace(workspace, settings, SilentProgress(), now=now)
         rows = Lake(workspace.lake, JOINED).scan().collect()
         assert rows["decision_id"].to_list() == known
+
+
+def test_a_later_run_does_not_undo_what_a_moment_asked_for_brought(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    Lake(workspace.lake, DECISIONS).append(decisions(decision("d1", "a")))
+    now = LATER
+    for at, until, known in [
+        (START + 1, None, 0), (START + 1, "now", 1), (START + 2, None, 1),
+        (START + 3, "2023-11-14", 0), (START + 4, "2024-01-01", 1), (now, None, 1),
+    ]:  # fmt: skip
+        report = join_workspace(workspace, KindredSettings(), SilentProgress(), now=at, until=until)
+        assert report.rows == known
+    assert report.as_of == now - HOUR

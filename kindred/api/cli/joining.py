@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 @click.option(
     "--until",
     help="Only what happened before this (UTC): `2024-03-01`, `2024-03-01T12:00` or `now`. "
-    "By default, as long before now as an event may come late (events.late_minutes).",
+    "By default, as long before now as an event may come late (events.late_minutes), or until "
+    "where a run before has joined.",
 )
 @click.option("--show", metavar="DECISION", help="Print the rows of this decision afterwards.")
 @json_option
