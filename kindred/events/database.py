@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 WAIT_S = 10.0
+_LOOK_S = 0.001
 
 
 class Tables(NamedTuple):
@@ -54,6 +55,29 @@ def prepare(
             raise
     if (found := _format(db)) != newest:
         raise error(f"the format of the {tables.what} is {found}, this version reads {newest}")
+
+
+def begin(db: sqlite3.Connection, wait_s: float = WAIT_S) -> None:
+    """Begin a transaction that writes; sqlite3.OperationalError where others write for `wait_s`.
+
+    SQLite's own wait looks ever more seldom, ten times a second in the end: beside a process that
+    commits without pause it may come away with nothing for seconds. Looking every millisecond
+    gives each its turn.
+    """
+    db.execute("PRAGMA busy_timeout = 0")
+    deadline = time.monotonic() + wait_s
+    try:
+        while True:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+                if not busy or time.monotonic() > deadline:
+                    raise
+                time.sleep(_LOOK_S)
+    finally:
+        db.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
 
 
 def _use_wal(db: sqlite3.Connection, wait_s: float) -> None:

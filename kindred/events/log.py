@@ -21,6 +21,7 @@ import structlog
 
 from kindred.events.check import Refused, actions_named
 from kindred.events.contract import Facts
+from kindred.events.database import begin
 from kindred.events.history import logged_events
 from kindred.events.log_tables import INSERT_EVENT, INSERT_REJECT, open_log_file
 from kindred.schemas.clock import micros_now
@@ -191,7 +192,7 @@ class EventLog:
         db = self._file()
         durable = any(batch.durable for batch in group)
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        db.execute("BEGIN IMMEDIATE")
+        begin(db, self._busy_s)
         for batch in group:
             if batch.events:
                 batch.accepted = db.executemany(INSERT_EVENT, batch.events).rowcount

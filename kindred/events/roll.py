@@ -19,6 +19,7 @@ import polars as pl
 
 from kindred.events import decisions
 from kindred.events.contract import EVENT_SCHEMA
+from kindred.events.database import begin
 from kindred.events.files import locked, try_lock
 from kindred.events.history import event_frame, reading
 from kindred.events.lake import EVENTS, Appended, Lake, LakeTable
@@ -74,7 +75,7 @@ class LoggedEvents:
         """See Source."""
         with _writing(self._path) as db:
             for at in range(0, len(keys), DELETED_AT_ONCE):
-                db.execute("BEGIN IMMEDIATE")
+                begin(db)
                 few = ((key,) for key in keys[at : at + DELETED_AT_ONCE])
                 db.executemany("DELETE FROM events WHERE sequence = ?", few)
                 db.execute("COMMIT")
