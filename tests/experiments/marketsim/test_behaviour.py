@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -21,6 +22,7 @@ from kindred.experiments.marketsim.behaviour_knobs import (
 from kindred.experiments.marketsim.browsing import Asked, Browser, Lists
 from kindred.experiments.marketsim.clock import Shelf
 from kindred.experiments.marketsim.driving import Span, drive
+from kindred.experiments.marketsim.knob_table import knob_table
 from kindred.experiments.marketsim.knobs import MarketKnobs
 from kindred.experiments.marketsim.records import Records, hex_ids, time_ordered_ids
 from kindred.experiments.marketsim.visitors import make_visitors
@@ -32,6 +34,12 @@ INDIFFERENT = AttractionKnobs(
     bias=0.5, style=0, quality=0, clickbait=0, price=0, travel=0, fatigue=0
 )
 """Every item attracts alike."""
+
+
+@pytest.mark.parametrize("kind", [VisitorKnobs, AttractionKnobs, ActionKnobs])
+def test_the_documentation_has_every_knob_with_its_reason(kind: type[msgspec.Struct]) -> None:
+    page = Path(__file__).resolve().parents[3] / "docs" / "marketsim.md"
+    assert knob_table(kind) in page.read_text()
 
 
 @pytest.fixture(scope="module")
