@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from kindred.events.shown import JOINED_SCHEMA
+from kindred.schemas.clock import DAY
 from kindred.schemas.event import Platform
 from kindred.schemas.ranking import Doubles, Mask, Rows
 
@@ -27,6 +30,8 @@ CLICK, PURCHASE = 0, 5
 """Their columns."""
 NEVER = np.iinfo(np.int64).max
 """Moment of what did not happen."""
+ROWS_AT_ONCE = 500_000
+"""Rows read together, about: a day at least."""
 PLATFORMS: tuple[str, ...] = tuple(p.value for p in Platform)
 """Platforms by code."""
 
@@ -107,38 +112,75 @@ class Impressions:
         return clicked
 
 
+_ARRAYS = (
+    "subject", "platform", "explore", "at",
+    "row", "position", "propensity", "formats", "censored", "outcomes",
+)  # fmt: skip
+
+
 def load_impressions(
     joined: pl.LazyFrame, row_of: pl.DataFrame, until: int | None = None
 ) -> Impressions:
-    """Read joined rows (JOINED_SCHEMA) of decisions before `until`; ten million take about 2 GB.
+    """Read joined rows (JOINED_SCHEMA) of decisions before `until`, some days at a time.
 
-    `row_of` has the columns `item_id` and `row`.
+    `row_of` has the columns `item_id` and `row`. Ten million rows take about 2 GB.
     """
     if until is not None:
         joined = joined.filter(pl.col("occurred_at") < until)
     rows = row_of.lazy().select("item_id", row=pl.col("row").cast(pl.Int64))
-    frame = (
-        joined.join(rows, on="item_id", how="left")
-        .select(
-            "occurred_at",
-            "decision_id",
-            "position",
-            "feature_spec",
-            "propensity",
-            pl.col("row").fill_null(-1),
-            pl.col("formats").fill_null(0),
-            pl.col("explore", "censored").fill_null(value=False),
-            platform=_platform(),
-            subject=_subject_hash(),
-            **{
-                name: pl.min_horizontal(f"{o}_at" for o in parts).fill_null(NEVER)
-                for name, parts in OUTCOMES.items()
-            },
-        )
-        .collect(engine="streaming")
-        .sort("occurred_at", "decision_id", "position")
+    wanted = joined.join(rows, on="item_id", how="left").select(
+        "occurred_at",
+        "decision_id",
+        "position",
+        "feature_spec",
+        "propensity",
+        pl.col("row").fill_null(-1),
+        pl.col("formats").fill_null(0),
+        pl.col("explore", "censored").fill_null(value=False),
+        platform=_platform(),
+        subject=_subject_hash(),
+        **{
+            name: pl.min_horizontal(f"{o}_at" for o in parts).fill_null(NEVER)
+            for name, parts in OUTCOMES.items()
+        },
     )
-    return _columns(frame)
+    parts = [_columns(_collected(wanted, span)) for span in _spans(joined)]
+    return _together(parts or [_columns(_collected(wanted, (0, 0)))])
+
+
+def _spans(joined: pl.LazyFrame) -> list[tuple[int, int]]:
+    """(first, end) in µs: days in order, as many together as make ROWS_AT_ONCE."""
+    day = (pl.col("occurred_at") // DAY).alias("day")
+    counts = joined.group_by(day).len().sort("day").collect(engine="streaming")
+    spans: list[tuple[int, int]] = []
+    held = ROWS_AT_ONCE
+    for number, rows in counts.iter_rows():
+        if held + rows > ROWS_AT_ONCE:
+            spans.append((number * DAY, 0))
+            held = 0
+        held += rows
+        spans[-1] = (spans[-1][0], (number + 1) * DAY)
+    return spans
+
+
+def _collected(wanted: pl.LazyFrame, span: tuple[int, int]) -> pl.DataFrame:
+    within = pl.col("occurred_at").is_between(*span, closed="left")
+    found = wanted.filter(within).collect(engine="streaming")
+    return found.sort("occurred_at", "decision_id", "position")
+
+
+def _together(parts: Sequence[Impressions]) -> Impressions:
+    """Parts in order of time as one."""
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS
+    }
+    lengths = np.concatenate([np.diff(p.offsets) for p in parts])
+    return Impressions(
+        offsets=np.append(0, np.cumsum(lengths)).astype(np.int64),
+        decisions=pl.concat([p.decisions for p in parts]),
+        specs=pl.concat([p.specs for p in parts]),
+        **columns,
+    )
 
 
 def no_impressions() -> Impressions:
