@@ -31,11 +31,14 @@ def seed_of(decision_id: str) -> np.random.Generator:
     return np.random.default_rng(list(decision_id.encode()))
 
 
-def as_ordered(ranked: Ranked, k: int | Rows) -> Explored:
-    """The first k of each query (one number, or int64[Q]) as they are: propensity 1."""
-    inside = _shown(ranked, k)[0]
-    chance = np.where(inside, 1.0, np.nan)
-    return Explored(ranked=ranked, propensity=chance, explore=np.zeros(len(inside), np.bool_))
+def as_ordered(ranked: Ranked, k: int) -> Explored:
+    """The first k of each query as they are: propensity 1."""
+    inside = ranked.candidates.ranks < k
+    return Explored(
+        ranked=ranked,
+        propensity=np.where(inside, 1.0, np.nan),
+        explore=np.zeros(len(inside), np.bool_),
+    )
 
 
 def explored(ranked: Ranked, k: int | Rows, share: float, random: np.random.Generator) -> Explored:

@@ -15,18 +15,18 @@ from kindred.schemas.ranking import Candidates, Doubles, Floats, Rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldCandidates:
-    """One query's whole list and the facts of its first m, as they stood at the answer.
+    """One query's whole list of n, and the facts of its first m as they stood at the answer.
 
     Arrays are this object's own or never written again; names are looked up when the record is
     made, because rows and codes keep theirs for ever.
     """
 
     candidates: Candidates
-    """The first m, without what the log leaves out."""
-    merged: Floats
-    """float32[n] of the whole list"""
-    rows: Rows
-    """int64[n] of the whole list"""
+    """The whole list without what the log leaves out: sources' ranks and scores, features."""
+    most: int
+    """m, or more than there are."""
+    features: Floats | None
+    """float32[m, F]"""
     ad_rate_bp: NDArray[np.uint16]
     price: Doubles
     formats: NDArray[np.uint8]
@@ -35,51 +35,48 @@ class HeldCandidates:
     """By row of the catalogue."""
     sellers: Vocabulary
 
-    @property
-    def features(self) -> Floats | None:
-        """float32[m, F]."""
-        return self.candidates.features
-
     def record(self) -> CandidateColumns:
         """The columns of `schemas.decision`."""
-        held = self.candidates
-        names, sellers = self.item_ids, self.sellers
+        held, most, names = self.candidates, self.most, self.item_ids
         return CandidateColumns(
-            item_id=[names[row] for row in held.rows.tolist()],
-            sources=held.sources.tolist(),
-            recall_rank=self.merge_ranks()[: len(held)].tolist(),
-            merged=held.merged.tolist(),
-            score=_told(held.score),
-            probability=_told(held.probability),
-            blend=_told(held.blend),
+            item_id=[names[row] for row in held.rows[:most].tolist()],
+            sources=held.sources[:most].tolist(),
+            recall_rank=self.merge_ranks()[:most].tolist(),
+            merged=held.merged[:most].tolist(),
+            score=None if held.score is None else held.score[:most].tolist(),
+            probability=None if held.probability is None else held.probability[:most].tolist(),
+            blend=None if held.blend is None else held.blend[:most].tolist(),
             ad_rate_bp=self.ad_rate_bp.tolist(),
             price_minor=[None if p != p else round(p) for p in self.price.tolist()],
             formats=self.formats.tolist(),
-            seller_id=[None if s < 0 else sellers.name(s) for s in self.seller.tolist()],
+            seller_id=[None if s < 0 else self.sellers.name(s) for s in self.seller.tolist()],
         )
 
     def merge_ranks(self) -> Rows:
         """int64[n]: each entry's place in the merge, 1 = first; ties are by row, as there."""
-        ranks = np.empty(len(self.rows), np.int64)
-        ranks[np.lexsort((self.rows, -self.merged))] = np.arange(1, len(self.rows) + 1)
+        rows, merged = self.candidates.rows, self.candidates.merged
+        ranks = np.empty(len(rows), np.int64)
+        ranks[np.lexsort((rows, -merged))] = np.arange(1, len(rows) + 1)
         return ranks
+
+
+_NO_RANKS = np.zeros((0, 0), np.uint16)
+_NO_SCORES = np.zeros((0, 0), np.float32)
 
 
 def hold(candidates: Candidates, columns: Columns, most: int) -> HeldCandidates:
     """The first `most` candidates of a single query with their facts of now."""
-    first = candidates.take(np.arange(min(most, len(candidates))))
+    rows, features = candidates.rows[:most], candidates.features
     return HeldCandidates(
-        candidates=first,
-        merged=candidates.merged,
-        rows=candidates.rows,
-        ad_rate_bp=columns.ad_rate_bp[first.rows],
-        price=columns.price[first.rows],
-        formats=columns.formats[first.rows],
-        seller=columns.seller[first.rows],
+        candidates=candidates.with_columns(
+            source_ranks=_NO_RANKS, source_scores=_NO_SCORES, features=None
+        ),
+        most=most,
+        features=None if features is None else features[:most].copy(),  # not the wide whole
+        ad_rate_bp=columns.ad_rate_bp[rows],
+        price=columns.price[rows],
+        formats=columns.formats[rows],
+        seller=columns.seller[rows],
         item_ids=columns.item_ids,
         sellers=columns.vocabularies["seller"],
     )
-
-
-def _told(column: Doubles | None) -> list[float] | None:
-    return None if column is None else column.tolist()

@@ -59,6 +59,8 @@ class Candidates:
     @property
     def ranks(self) -> Rows:
         """int64[n]: place of each entry in its query's list as it stands, 0 = first."""
+        if self.query_count == 1:
+            return np.arange(len(self.rows))
         lengths = self.offsets[1:] - self.offsets[:-1]
         return np.arange(len(self.rows)) - np.repeat(self.offsets[:-1], lengths)
 
