@@ -25,6 +25,9 @@ from kindred.schemas.settings import RankerSettings
 Goal = Literal["graded", "purchase"]
 FEW_PURCHASES = 50
 """Purchases from which on they stop the training and calibrate; below, what comes before does."""
+LEAST_JUDGED = 20
+"""Lists that a gate takes at least: an interval of fewer means little."""
+PURCHASE_RANK, ACTED_RANK = "purchase rank", "rank of what was acted on"
 MOST_CORRECTION = 10.0
 """Largest weight that a position far down gives what was found there."""
 DEEPEST = 255
@@ -88,7 +91,7 @@ def ranking_set(
 
 def stopping_target(part: Judged) -> tuple[Mask, str]:
     """(bool[n], its name): purchases where there are enough, else what is next to them."""
-    for least, what in ((6, "purchase rank"), (2, "rank of what was acted on")):
+    for least, what in ((6, PURCHASE_RANK), (2, ACTED_RANK)):
         if int((part.labels >= least).sum()) >= FEW_PURCHASES:
             return part.labels >= least, what
     return part.labels > 0, "rank of what was clicked"
@@ -124,7 +127,8 @@ def train_on_lists(
 
     The gate: the purchased item ranks better than in the merge's order, with a 95 % interval,
     paired and clustered by visitor, that excludes zero; and not clearly worse where the order was
-    random, which no position favours.
+    random, which no position favours. Where nothing at all was bought, as in classifieds, what was
+    acted on stands for it.
     """
     ranker, facts = fit_on_lists(parts, settings, seed=seed, threads=threads, on_tree=on_tree)
     judging = parts.judging
@@ -134,10 +138,11 @@ def train_on_lists(
         "merge": -judging.lists.recall_rank.astype(np.float64),
         "shown": -judging.lists.shown.position[judging.lists.at].astype(np.float64),
     }
-    compared = by_slice(judging, orders, seed)
-    lead = compared["all"].get("purchase rank ranker - merge")
-    random = compared.get("randomised", {}).get("purchase rank ranker - merge")
-    passed, reason = verdict(lead, random, compared["all"]["lists with a purchase"])
+    target, name = judging.bought, PURCHASE_RANK
+    if not any(p.bought.any() for p in (parts.training, parts.stopping, judging)):
+        target, name = judging.labels > 1, ACTED_RANK
+    compared = by_slice(judging, target, orders, seed)
+    passed, reason = verdict(compared, name)
     calibration, what, error = calibrated(ranker, parts)
     return TrainedRanker(
         ranker=ranker,
@@ -151,6 +156,7 @@ def train_on_lists(
             "weights": dict(settings.weights),
             "position bias": settings.position_bias,
             "propensity": settings.propensity,
+            "judged by": name,
             "compared": compared,
             "calibrated on": what,
             "expected_calibration_error": round(error, 5),
@@ -161,22 +167,24 @@ def train_on_lists(
     )
 
 
-def verdict(
-    lead: list[float] | None, random: list[float] | None, purchases: int
-) -> tuple[bool, str]:
-    """(passed, why) from the differences ranker - merge: (mean, low, high), negative is better."""
-    if lead is None:
-        return False, f"{purchases} later lists with a purchase: too few to judge by"
-    told = "purchase rank {:+.3f} [{:+.3f}, {:+.3f}]".format(*lead)
-    reason = f"{told} against the merge's order in {purchases:,} shown lists"
+def verdict(compared: Mapping[str, Mapping[str, Any]], name: str) -> tuple[bool, str]:
+    """(passed, why) from `by_slice`; a rank that falls is better."""
+    found, lead = compared["all"]["judged lists"], compared["all"]["ranker - merge"]
+    if found < LEAST_JUDGED or lead is None:
+        return False, f"{found} later lists to judge the {name} by; it takes {LEAST_JUDGED}"
+    told = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*lead)
+    reason = f"{name} {told} against the merge's order in {found:,} shown lists"
     if lead[2] >= 0:
         return False, reason
-    if random is not None and random[1] > 0:
+    fair = compared.get("randomised", {"judged lists": 0})
+    if fair["judged lists"] >= LEAST_JUDGED and fair["ranker - merge"][1] > 0:
         return False, reason + ", but worse where the order was random"
     return True, reason
 
 
-def by_slice(part: Judged, orders: Mapping[str, Doubles], seed: int) -> dict[str, dict[str, Any]]:
+def by_slice(
+    part: Judged, target: Mask, orders: Mapping[str, Doubles], seed: int
+) -> dict[str, dict[str, Any]]:
     """Orders compared over all lists, the randomised ones, and each platform's."""
     slices: dict[str, Mask] = {"all": np.ones(len(part.lists), np.bool_)}
     if part.explore.any():
@@ -184,29 +192,34 @@ def by_slice(part: Judged, orders: Mapping[str, Doubles], seed: int) -> dict[str
     for code, name in enumerate(PLATFORMS):
         if (part.platform == code).any():
             slices[name] = part.platform == code
-    return {name: compare(part, orders, mask, seed) for name, mask in slices.items()}
+    return {name: compare(part, target, orders, mask, seed) for name, mask in slices.items()}
 
 
-def compare(part: Judged, orders: Mapping[str, Doubles], wanted: Mask, seed: int) -> dict[str, Any]:
-    """Purchase rank and NDCG@10 by order on the lists `wanted`, and the paired lead."""
+def compare(
+    part: Judged, target: Mask, orders: Mapping[str, Doubles], wanted: Mask, seed: int
+) -> dict[str, Any]:
+    """Mean rank of the rows bool[n] `target` and NDCG@10 on the lists `wanted`, by order.
+
+    "ranker - merge" is the paired difference of the ranks with its interval.
+    """
     offsets = part.lists.offsets
     ranks = {name: tied_ranks(order, offsets) for name, order in orders.items()}
-    bought = {n: purchase_rank(r, part.bought, offsets)[wanted] for n, r in ranks.items()}
-    found = ~np.isnan(bought["ranker"])
-    out: dict[str, Any] = {
-        "lists": int(wanted.sum()),
-        "lists with a purchase": int(found.sum()),
-    }
-    for name, rank in ranks.items():
-        gain = shown_ndcg(rank, part.labels, offsets, 10)[wanted]
-        out[f"ndcg@10 {name}"] = _mean(gain)
-        out[f"purchase rank {name}"] = _mean(bought[name])
+    places = {name: purchase_rank(r, target, offsets)[wanted] for name, r in ranks.items()}
+    found = ~np.isnan(places["ranker"])
     subject = part.subject[wanted][found]
-    if len(np.unique(subject)) >= 2:
-        difference = (bought["ranker"] - bought["merge"])[found]
-        lead = paired_interval(difference, subject, seed)
-        out["purchase rank ranker - merge"] = [round(x, 4) for x in lead]
-    return out
+    lead = None
+    if len(np.unique(subject)) > 1:
+        lead = paired_interval((places["ranker"] - places["merge"])[found], subject, seed)
+    return {
+        "lists": int(wanted.sum()),
+        "judged lists": int(found.sum()),
+        "rank": {name: _mean(places[name]) for name in ranks},
+        "ranker - merge": None if lead is None else [round(x, 4) for x in lead],
+        "ndcg@10": {
+            name: _mean(shown_ndcg(rank, part.labels, offsets, 10)[wanted])
+            for name, rank in ranks.items()
+        },
+    }
 
 
 def calibrated(ranker: Ranker, parts: Parts) -> tuple[Calibration, str, float]:

@@ -64,10 +64,11 @@ def whole(held: JoinedLog) -> LoggedLists:
 def test_what_explains_the_purchases_is_found_and_the_gate_passes(parts: Parts):
     trained = train_on_lists(parts, SETTINGS, seed=1)
     assert trained.passed, trained.reason
-    lead = trained.metrics["compared"]["all"]["purchase rank ranker - merge"]
+    assert trained.metrics["judged by"] == "purchase rank"
+    lead = trained.metrics["compared"]["all"]["ranker - merge"]
     assert lead[0] < -0.4
     assert lead[2] < 0
-    fair = trained.metrics["compared"]["randomised"]["purchase rank ranker - merge"]
+    fair = trained.metrics["compared"]["randomised"]["ranker - merge"]
     assert fair[0] < lead[0]  # no position favours the merge there
     assert next(iter(trained.metrics["importance"])) == APPEAL
     assert {"web", "app"} <= trained.metrics["compared"].keys()
@@ -234,15 +235,30 @@ def test_purchase_rank_is_the_mean_place_of_what_was_bought():
     assert np.isnan(gains[1])
 
 
+def test_where_nothing_is_ever_bought_what_was_acted_on_judges(log: ShownLog):
+    unsold = log.joined.with_columns(pl.lit(None, pl.Int64).alias("purchase_at"))
+    trained = train_on_lists(parts_of(ShownLog(log.decisions, unsold)), SETTINGS, seed=1)
+    assert trained.metrics["judged by"] == "rank of what was acted on"
+    assert trained.reason.startswith("rank of what was acted on -0.")
+    assert trained.metrics["calibrated on"] == "any outcome of a shown item"
+
+
 @pytest.mark.parametrize(
-    ("lead", "random", "passed"),
+    ("found", "lead", "random", "passed"),
     [
-        ([-0.5, -0.7, -0.1], None, True),
-        ([-0.5, -0.7, -0.1], [-0.1, -0.4, 0.2], True),
-        ([-0.5, -1.1, 0.1], None, False),
-        ([-0.5, -0.7, -0.1], [0.4, 0.1, 0.7], False),
-        (None, None, False),
+        (90, [-0.5, -0.7, -0.1], None, True),
+        (90, [-0.5, -0.7, -0.1], (40, [-0.1, -0.4, 0.2]), True),
+        (90, [-0.5, -1.1, 0.1], None, False),
+        (90, [-0.5, -0.7, -0.1], (40, [0.4, 0.1, 0.7]), False),
+        (90, [-0.5, -0.7, -0.1], (2, [0.4, 0.1, 0.7]), True),
+        (19, [-0.5, -0.7, -0.1], None, False),
+        (0, None, None, False),
     ],
 )
-def test_the_gate_wants_an_interval_below_zero_and_no_loss_in_random_order(lead, random, passed):
-    assert verdict(lead, random, 100)[0] is passed
+def test_the_gate_wants_an_interval_below_zero_and_no_loss_in_random_order(
+    found, lead, random, passed
+):
+    compared = {"all": {"judged lists": found, "ranker - merge": lead}}
+    if random is not None:
+        compared["randomised"] = {"judged lists": random[0], "ranker - merge": random[1]}
+    assert verdict(compared, "purchase rank")[0] is passed
