@@ -121,6 +121,8 @@ def busy_market(seed: int, answers: int, deeds: int) -> tuple[pl.DataFrame, pl.D
         if rng.random() < 0.8 and "shown_item" in before:
             answer = before
         action = rng.choice(ACTIONS)
+        if "entity_id" in before and before["action"] in ("click", "view"):
+            action = rng.choice((action, "purchase"))
         item = rng.choice(answer["shown_item"] or items) if rng.random() < 0.9 else items[0]
         kind = {"category_view": "category", "content_view": "content", "content_click": "content"}
         known = rng.choice((("decision_id",), ("traceparent",), ("session_id",), (),

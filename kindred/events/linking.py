@@ -266,16 +266,23 @@ def _halo(purchases: pl.DataFrame, clicked: pl.DataFrame, windows: Windows) -> p
 
 
 def _visits(visits: pl.DataFrame, answers: pl.DataFrame, windows: Windows) -> pl.DataFrame:
-    """Visits by the decisions that they name, or whose trace they carry."""
+    """Of each decision the last visit in time that names it, and the last that has its trace."""
     known = answers.select("decision_id", "trace_id", decided_at="occurred_at")
-    named = visits.select("occurred_at", "decision_id").join(
-        known.select("decision_id", "decided_at"), on="decision_id", how="inner"
-    )
-    traced = visits.select("occurred_at", "trace_id").join(known, on="trace_id", how="inner")
-    columns = ["decision_id", "decided_at", "occurred_at"]
-    age = pl.col("occurred_at") - pl.col("decided_at")
-    found = pl.concat([named.select(columns), traced.select(columns)])
-    return found.filter(age >= 0, age <= windows.awareness).select(
+    known = known.with_columns(until=pl.col("decided_at") + windows.awareness).sort("until")
+    found = [
+        known.drop_nulls(key).join_asof(
+            visits.drop_nulls(key).select(key, "occurred_at").sort("occurred_at"),
+            left_on="until",
+            right_on="occurred_at",
+            by=key,
+            strategy="backward",
+            check_sortedness=False,
+            coalesce=False,
+        )
+        for key in ("decision_id", "trace_id")
+    ]
+    told = pl.concat([f.select("decision_id", "decided_at", "occurred_at") for f in found])
+    return told.filter(pl.col("occurred_at") >= pl.col("decided_at")).select(
         "decision_id",
         pl.lit(0, pl.Int16).alias("position"),
         "decided_at",

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from join_by_hand import join_by_hand
 from join_rows import (
     DAY,
     HOUR,
@@ -14,6 +15,7 @@ from join_rows import (
     SECOND,
     START,
     TRACE,
+    busy_market,
     decision,
     decisions,
     event,
@@ -363,3 +365,12 @@ def test_nothing_at_or_after_the_moment_counts() -> None:
     happened = [event("click", "a", 5, decision_id="d1"), event("watch", "a", 6, decision_id="d1")]
     rows = joined(told, happened, as_of=START + 6)
     assert rows.select("decision_id", "grade").rows() == [("d1", 1)]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_rows_agree_with_the_rules_applied_by_hand(seed: int) -> None:
+    told, happened = busy_market(seed, 15 + seed, 200)
+    as_of = START + (40 + seed) * DAY
+    by_hand = join_by_hand(told, happened, as_of)
+    rows = join(told, happened, JoinSettings(), as_of).select(*by_hand[0])
+    assert rows.to_dicts() == by_hand
