@@ -17,18 +17,12 @@ import numpy as np
 from kindred import __version__
 from kindred.api import learning
 from kindred.api.demo import Making, Step, Steps
-from kindred.api.market import (
-    HISTORY_SHARE,
-    MARK,
-    Market,
-    MarketPlan,
-    make_history,
-    stock,
-    withdraw,
-)
+from kindred.api.market import Market, make_history, stock, withdraw
+from kindred.api.market_plan import HISTORY_SHARE, MARK, MarketPlan
 from kindred.api.wiring import build, current_models, index_is_fresh, train
 from kindred.events.lake import Lake
-from kindred.experiments.marketsim.browsing import Browser, Counts
+from kindred.experiments.marketsim.browsing import Browser
+from kindred.experiments.marketsim.counts import Counts
 from kindred.experiments.marketsim.http import Displayed, ServerShop, Traffic, drive_server
 from kindred.experiments.marketsim.records import Records
 from kindred.schemas.clock import DAY, micros_now

@@ -9,17 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kindred.api.market import (
-    SIMULATED,
-    Market,
-    MarketPlan,
-    MarketReport,
-    export,
-    prepare,
-    settings_of,
-    simulate,
-)
+from kindred.api.market import Market, MarketReport, export, simulate
 from kindred.api.market_demo import LiveFigures, in_background, live_visitors
+from kindred.api.market_plan import SIMULATED, MarketPlan, prepare, settings_of
 from kindred.api.supervisor import Serving, Supervisor
 from kindred.events.contract import check_events
 from kindred.events.decisions import all_decisions

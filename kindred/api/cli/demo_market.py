@@ -14,10 +14,15 @@ import click
 from kindred.api.cli.output import print_json, print_table, terminal_progress
 
 if TYPE_CHECKING:
+    import threading
+
     from rich.table import Table
 
+    from kindred.api.market import Market
     from kindred.api.market_demo import LiveFigures
     from kindred.api.supervisor import Serving
+    from kindred.schemas.settings import KindredSettings
+    from kindred.schemas.workspace import Workspace
 
 SHORT_S = 30.0
 """How long visitors browse with `--exit`."""
@@ -29,16 +34,9 @@ def run_market(root: Path, *, leave: bool, port: int | None, seed: int, as_json:
     """Make the market below `root`, serve it, and let visitors browse until it is ended."""
     import msgspec
 
-    from kindred.api.market import Market, prepare, settings_of
-    from kindred.api.market_demo import (
-        PAGES_PER_SECOND,
-        SPEED,
-        MarketDemo,
-        demo_plan,
-        in_background,
-        live_visitors,
-    )
-    from kindred.api.supervisor import Supervisor
+    from kindred.api.market import Market
+    from kindred.api.market_demo import MarketDemo, demo_plan
+    from kindred.api.market_plan import prepare, settings_of
     from kindred.api.telemetry import configure_logging
     from kindred.schemas.workspace import Workspace
 
@@ -58,9 +56,40 @@ def run_market(root: Path, *, leave: bool, port: int | None, seed: int, as_json:
         rows = [(s.step, "fresh" if s.fresh else f"{s.seconds:.1f}", s.produced) for s in steps]
         print_table("The simulated market", ("stage", "seconds", "what it produced"), rows)
     configure_logging()
+    figures = served(
+        workspace, settings, market, seconds=SHORT_S if leave else float("inf"), quiet=as_json
+    )
+    if as_json:
+        print_json({"simulated": True, "steps": steps, "figures": figures})
+    elif figures is not None:
+        print_table("Simulated visitors", ("what", "simulated"), rows_of(figures))
+
+
+def served(
+    workspace: Workspace, settings: KindredSettings, market: Market, *, seconds: float, quiet: bool
+) -> LiveFigures | None:
+    """Serve for `seconds` of visits, or until a signal; what came of it, None where nothing did."""
+    from kindred.api.market_demo import PAGES_PER_SECOND, SPEED, in_background, live_visitors
+    from kindred.api.supervisor import Supervisor
+
     supervisor = Supervisor(workspace, settings)
     figures: list[LiveFigures] = []
     failures: list[Exception] = []
+    visitors: list[threading.Thread] = []
+
+    def visit(url: str) -> None:
+        with watched(quiet=quiet) as show:
+            try:
+                figures.append(
+                    live_visitors(
+                        workspace, market, url, rate=PAGES_PER_SECOND, speed=SPEED,
+                        seconds=seconds, k=market.plan.k, stop=lambda: supervisor.stopping,
+                        on_figures=show,
+                    )
+                )  # fmt: skip
+            except Exception as error:  # raised below, on the main thread
+                if not supervisor.stopping:
+                    failures.append(error)
 
     def ready(serving: Serving) -> None:
         click.echo(
@@ -68,30 +97,14 @@ def run_market(root: Path, *, leave: bool, port: int | None, seed: int, as_json:
             "simulated visitors browse. Ctrl-C ends it.\n",
             err=True,
         )
+        visitors.append(in_background(lambda: visit(serving.url), supervisor.stop))
 
-        def visit() -> None:
-            with watched(quiet=as_json) as show:
-                try:
-                    figures.append(
-                        live_visitors(
-                            workspace, market, serving.url, rate=PAGES_PER_SECOND, speed=SPEED,
-                            seconds=SHORT_S if leave else float("inf"), k=plan.k,
-                            stop=lambda: supervisor.stopping, on_figures=show,
-                        )
-                    )  # fmt: skip
-                except Exception as error:  # told below, on the main thread
-                    failures.append(error)
-
-        visitors.append(in_background(visit, supervisor.stop))
-
-    visitors: list[object] = []
     supervisor.run(ready)
+    for thread in visitors:
+        thread.join(timeout=10)
     if failures:
         raise failures[0]
-    if as_json:
-        print_json({"simulated": True, "steps": steps, "figures": figures})
-    elif figures:
-        print_table("Simulated visitors", ("what", "simulated"), rows_of(figures[-1]))
+    return figures[-1] if figures else None
 
 
 def rows_of(figures: LiveFigures) -> list[tuple[str, object]]:

@@ -119,16 +119,8 @@ def command(
     The same options make the same market, and an interrupted run begins again without doubling
     anything. Everything in the workspace is simulated, and every output says so.
     """
-    from kindred.api.market import (
-        Knobs,
-        Market,
-        MarketPlan,
-        export,
-        prepare,
-        read_knobs,
-        settings_of,
-        simulate,
-    )
+    from kindred.api.market import Market, export, simulate
+    from kindred.api.market_plan import Knobs, MarketPlan, prepare, read_knobs, settings_of
     from kindred.api.times import moment_of
     from kindred.schemas.workspace import Workspace
 
@@ -164,8 +156,9 @@ def browse_server(
 ) -> None:  # fmt: skip
     """Let the visitors of the workspace's market browse a server on the wall clock."""
     from kindred.api.cli.demo_market import rows_of, watched
-    from kindred.api.market import Market, held_plan
+    from kindred.api.market import Market
     from kindred.api.market_demo import live_visitors
+    from kindred.api.market_plan import held_plan
 
     plan = held_plan(workspace)
     market = Market.make(plan)

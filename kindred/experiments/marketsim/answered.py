@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from kindred.experiments.marketsim.browsing import Asked
+from kindred.experiments.marketsim.shops import Asked
 from kindred.indexer.columns import Columns
 from kindred.rerank.explore import Explored
 from kindred.retrieval.segments import places_in_runs

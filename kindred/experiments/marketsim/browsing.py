@@ -1,20 +1,21 @@
 """Visits under way: pages, lists, clicks, actions and purchases, a batch of visitors at a time.
 
 The same visitors browse the funnel in process, a server over HTTP, or nothing but the shelf
-(`organic`, which is how history comes about before there is anything to recommend with).
+(`shops.Organic`, which is how history comes about before there is anything to recommend with).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kindred.experiments.marketsim.behaviour import Appeal, Exposures, draw_clicks, draw_deeds
 from kindred.experiments.marketsim.clock import Purchases, Shelf
+from kindred.experiments.marketsim.counts import Counts
 from kindred.experiments.marketsim.records import Records, session_name
+from kindred.experiments.marketsim.shops import Asked, Lists, Shop
 from kindred.experiments.marketsim.visitors import (
     CATEGORY,
     CLICKED,
@@ -25,6 +26,7 @@ from kindred.experiments.marketsim.visitors import (
     draw_leaves,
     draw_targets,
     drifted,
+    remembering,
 )
 from kindred.retrieval.segments import lengths_of, owners_of
 from kindred.schemas.event import ACTION_CODE, Action
@@ -38,56 +40,6 @@ WORDS = 3
 NEW_LEAF = 0.15
 """Share of renewed searches that turn to another category."""
 VIEW = ACTION_CODE[Action.VIEW.value]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """n pages that want similar items."""
-
-    visits: Visits
-    session: NDArray[np.object_]
-    seed: Rows
-    """int64[n]: the page's item, a row of the world"""
-    at: Rows
-    """int64[n] µs"""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lists:
-    """Their answers: list q holds rows `rows[offsets[q]:offsets[q + 1]]`, best first."""
-
-    offsets: Rows
-    rows: Rows
-    decision: NDArray[np.object_]
-    """object[n]: decision id, None where nothing was logged"""
-    trace: NDArray[np.object_]
-
-
-class Shop(Protocol):
-    """What answers the pages."""
-
-    def similar(self, asked: Asked) -> Lists:
-        """Lists of similar items."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What happened so far."""
-
-    visits: int = 0
-    pages: int = 0
-    impressions: int = 0
-    clicks: int = 0
-    purchases: int = 0
-    actions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(64, np.int64))
-    """int64 by action code"""
-    shown_at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
-    """int64 by position"""
-    clicked_at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
-
-    def done(self, action: Action) -> int:
-        """How often an action was done."""
-        return int(self.actions[ACTION_CODE[action.value]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -404,38 +356,3 @@ def only(values: NDArray[np.object_], where: Mask) -> NDArray[np.object_]:
     kept = values.copy()
     kept[~where] = None
     return kept
-
-
-def remembering(visits: Visits, owner: Rows, rows: Rows, did: NDArray[np.int16]) -> Visits:
-    """The visits with what they viewed, newest last; `owner` rises."""
-    seen, done = visits.seen.copy(), visits.did.copy()
-    left = np.arange(len(owner))
-    while len(left):  # once for the first view of each visit, again for its second, …
-        _, first = np.unique(owner[left], return_index=True)
-        now = left[first]
-        at = owner[now]
-        seen[at, :-1], done[at, :-1] = seen[at, 1:], done[at, 1:]
-        seen[at, -1], done[at, -1] = rows[now], did[now]
-        left = np.delete(left, first)
-    return replace(visits, seen=seen, did=done)
-
-
-class Organic:
-    """No recommendations: what stands on the shelf beside the page's item, logged nowhere."""
-
-    def __init__(self, shelf: Shelf, width: int, rng: np.random.Generator) -> None:
-        self._shelf, self._width, self._rng = shelf, width, rng
-
-    def similar(self, asked: Asked) -> Lists:
-        """See Shop.similar."""
-        leaf = self._shelf.world.category[asked.seed]
-        rows = self._shelf.draw(leaf, self._width, self._rng)
-        n = len(rows)
-        nobody = np.full(n, None, object)
-        order = np.argsort(rows, axis=1, kind="stable")
-        ordered = np.take_along_axis(rows, order, axis=1)
-        again = np.zeros(rows.shape, bool)
-        np.put_along_axis(again, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
-        keep = (rows >= 0) & (rows != asked.seed[:, None]) & ~again
-        offsets = np.concatenate([[0], np.cumsum(keep.sum(axis=1))])
-        return Lists(offsets, rows[keep], nobody, nobody)

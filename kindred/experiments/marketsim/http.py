@@ -19,9 +19,10 @@ import numpy as np
 import polars as pl
 
 from kindred.events.contract import FACTS
-from kindred.experiments.marketsim.browsing import SECOND, Asked, Browser, Lists
+from kindred.experiments.marketsim.browsing import SECOND, Browser
 from kindred.experiments.marketsim.clock import Shelf
 from kindred.experiments.marketsim.records import SURFACE, Records, hex_ids
+from kindred.experiments.marketsim.shops import Asked, Lists
 from kindred.experiments.marketsim.visitors import Visitors
 from kindred.experiments.marketsim.world import World
 from kindred.retrieval.segments import offsets_of

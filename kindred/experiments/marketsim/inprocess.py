@@ -11,8 +11,8 @@ import polars as pl
 
 from kindred.events.shown import DECISION_SCHEMA
 from kindred.experiments.marketsim.answered import Answered
-from kindred.experiments.marketsim.browsing import Asked, Lists
 from kindred.experiments.marketsim.records import SURFACE, Records, hex_ids, time_ordered_ids
+from kindred.experiments.marketsim.shops import Asked, Lists
 from kindred.experiments.marketsim.visitors import Visitors
 from kindred.experiments.marketsim.world import World
 from kindred.indexer.columns import STATUS_CODE

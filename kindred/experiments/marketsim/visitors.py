@@ -100,6 +100,20 @@ class Visits:
         return replace(self, **both)
 
 
+def remembering(visits: Visits, owner: Rows, rows: Rows, did: NDArray[np.int16]) -> Visits:
+    """The visits with what they viewed, newest last; `owner` rises."""
+    seen, done = visits.seen.copy(), visits.did.copy()
+    left = np.arange(len(owner))
+    while len(left):  # once for the first view of each visit, again for its second, …
+        _, first = np.unique(owner[left], return_index=True)
+        now = left[first]
+        at = owner[now]
+        seen[at, :-1], done[at, :-1] = seen[at, 1:], done[at, 1:]
+        seen[at, -1], done[at, -1] = rows[now], did[now]
+        left = np.delete(left, first)
+    return replace(visits, seen=seen, did=done)
+
+
 def begin_visits(
     world: World,
     visitors: Visitors,

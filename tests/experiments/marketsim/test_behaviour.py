@@ -19,12 +19,13 @@ from kindred.experiments.marketsim.behaviour_knobs import (
     BehaviourKnobs,
     VisitorKnobs,
 )
-from kindred.experiments.marketsim.browsing import Asked, Browser, Lists
+from kindred.experiments.marketsim.browsing import Browser
 from kindred.experiments.marketsim.clock import Shelf
 from kindred.experiments.marketsim.driving import Span, drive
 from kindred.experiments.marketsim.knob_table import knob_table
 from kindred.experiments.marketsim.knobs import MarketKnobs
 from kindred.experiments.marketsim.records import Records, hex_ids, time_ordered_ids
+from kindred.experiments.marketsim.shops import Asked, Lists
 from kindred.experiments.marketsim.visitors import make_visitors
 from kindred.experiments.marketsim.world import World, make_world
 from kindred.schemas.clock import DAY, HOUR

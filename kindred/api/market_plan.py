@@ -1,0 +1,149 @@
+"""What a simulated market is made of, and the workspace that holds one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from kindred.api.settings_file import load_settings
+from kindred.api.settings_text import write_settings
+from kindred.experiments.marketsim.behaviour_knobs import BehaviourKnobs
+from kindred.experiments.marketsim.knobs import MarketKnobs
+from kindred.schemas.clock import DAY
+from kindred.schemas.errors import InputError
+from kindred.schemas.settings import KindredSettings
+from kindred.schemas.workspace import Workspace
+
+SIMULATED = "Simulated: items, visitors and everything that they do."
+HISTORY_SHARE = 0.4
+"""Share of the days before there is anything to recommend with."""
+MARK = "market.json"
+
+
+class MarketPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What one market is made of. Equal plans give equal markets."""
+
+    impressions: int
+    items: int
+    visitors: int
+    start: int
+    """µs: the first simulated moment"""
+    days: float = 14.0
+    """Simulated days, the history included; more where too few visit"""
+    history_visits: int = 6
+    """Visits of each visitor, on average, before there is anything to recommend with"""
+    k: int = 24
+    """Items shown"""
+    explore: float = 0.1
+    """Share of lists in random order"""
+    logged: int = 0
+    """Candidates kept of each decision; those shown at least"""
+    pictures: int = 0
+    """Items with a picture: of the first so many, the share that has one"""
+    seed: int = 7
+    catalogue: MarketKnobs = MarketKnobs()
+    """Knobs of the world; `items` and `days` are those above"""
+    behaviour: BehaviourKnobs = BehaviourKnobs()
+
+    @classmethod
+    def of(
+        cls, impressions: int, items: int | None, visitors: int | None, **rest: object
+    ) -> MarketPlan:
+        """Items and visitors follow the impressions unless given: a hundred views of each item,
+        and some 200 items shown to each visitor."""
+        return msgspec.convert(
+            {
+                "impressions": impressions,
+                "items": items or min(max(impressions // 100, 1_000), 20_000),
+                "visitors": visitors or min(max(impressions // 200, 100), 100_000),
+                **rest,
+            },
+            cls,
+        )
+
+    @property
+    def opens(self) -> int:
+        """µs: when the funnel begins to answer."""
+        return self.start + round(HISTORY_SHARE * self.days * DAY)
+
+    @property
+    def ends(self) -> int:
+        """µs"""
+        return self.start + round(self.days * DAY)
+
+
+class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a file of knobs may hold."""
+
+    catalogue: MarketKnobs = MarketKnobs()
+    behaviour: BehaviourKnobs = BehaviourKnobs()
+
+
+def read_knobs(path: Path) -> Knobs:
+    """Knobs of a TOML file with the tables `catalogue` and `behaviour.visitors`, `.attraction`,
+    `.actions`; what it leaves out keeps its default. InputError where it is wrong."""
+    try:
+        return msgspec.toml.decode(path.read_bytes(), type=Knobs)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(f"{path}: {error}", "$.knobs") from error
+
+
+def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool) -> None:
+    """A workspace for this market alone; its answers say that they are simulated.
+
+    InputError where the folder holds something else.
+    """
+    mark = workspace.root / MARK
+    if mark.is_file():
+        held = msgspec.json.decode(mark.read_bytes(), type=MarketPlan)
+        if held != plan:
+            raise InputError(
+                f"{workspace.root} holds a market of another plan: name another folder with "
+                "`kindred --workspace FOLDER`, or the same options",
+                "$.workspace",
+            )
+    elif workspace.catalogue.is_file() or workspace.lake.is_dir():
+        raise InputError(
+            f"{workspace.root} holds items or events that are not simulated: name another folder "
+            "with `kindred --workspace FOLDER`",
+            "$.workspace",
+        )
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    mark.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
+    if not workspace.settings.is_file():
+        spaces = ["attributes", *(["text"] if text else []), *(["image"] if plan.pictures else [])]
+        write_settings(workspace.settings)
+        written = workspace.settings.read_text()
+        note = msgspec.json.encode([SIMULATED]).decode()
+        written = written.replace("#notes = []", f"notes = {note}", 1)
+        named = msgspec.json.encode(spaces).decode()
+        written = written.replace(
+            '#spaces = ["text", "image", "attributes"]', f"spaces = {named}", 1
+        )
+        roots = msgspec.json.encode([str(pictures_of(workspace).resolve())]).decode()
+        written = written.replace("#roots = []", f"roots = {roots}", 1)
+        written = written.replace("#explore = 0.0", f"explore = {plan.explore}", 1)
+        workspace.settings.write_text(written)
+
+
+def pictures_of(workspace: Workspace) -> Path:
+    """The folder of drawn pictures."""
+    return workspace.root / "pictures"
+
+
+def held_plan(workspace: Workspace) -> MarketPlan:
+    """The plan of the workspace's market; InputError where it holds none."""
+    mark = workspace.root / MARK
+    if not mark.is_file():
+        raise InputError(f"{workspace.root} holds no simulated market", "$.workspace")
+    return msgspec.json.decode(mark.read_bytes(), type=MarketPlan)
+
+
+def settings_of(workspace: Workspace, environment: Mapping[str, str]) -> KindredSettings:
+    """The workspace's settings, with the note that all of it is simulated."""
+    settings = load_settings(workspace.settings, environment)
+    if SIMULATED in settings.notes:
+        return settings
+    return msgspec.structs.replace(settings, notes=(*settings.notes, SIMULATED))
