@@ -129,7 +129,8 @@ class DecisionLog:
 
     def _drain(self, count: int) -> None:
         while count > 0:
-            batch = list(islice(self._waiting, min(count, AT_ONCE)))
+            with self._lock:
+                batch = list(islice(self._waiting, min(count, AT_ONCE)))
             rows = [row for sequence, logged in batch if (row := self._row(sequence, logged))]
             written = self._write_patiently(rows)
             with self._lock:

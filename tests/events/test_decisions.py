@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -207,6 +208,27 @@ def test_a_disk_that_fails_is_waited_for(path: Path, lake: Path) -> None:
     until(lambda: told.counts["written"] == 3)
     log.close()
     assert count_writers(lake, path)[0][2:6] == (4, 3, 1, 0)
+
+
+def test_a_full_disk_is_waited_for(path: Path, lake: Path) -> None:
+    told = Outcomes()
+    log = DecisionLog(path, 100, "w0.1", on_outcome=told)
+    log.record(decided("first"))
+    until(lambda: told.counts["written"] == 1)
+    wide = np.ones((3, 2_000), np.float32)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        for n in range(40):
+            one = decided(f"d{n}")
+            assert log.record(LoggedDecision(one.decision_id, NOW, one.build, wide))
+        time.sleep(0.3)
+        assert told.counts["written"] < 41
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    until(lambda: told.counts["written"] == 41)
+    log.close()
+    assert count_writers(lake, path)[0][2:] == (41, 41, 0, 0, False)
 
 
 def test_a_file_that_another_process_holds_is_waited_for(path: Path, lake: Path) -> None:
