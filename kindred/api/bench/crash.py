@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from kindred.api.bench.client import Connection, UnexpectedAnswer
-from kindred.api.bench.events import Told, answers, log_service
+from kindred.api.bench.events import Told, answers, log_service, log_workspace
 from kindred.api.bench.report import machine
 from kindred.api.supervisor import Supervisor
 from kindred.events.history import logged_events
@@ -40,11 +40,13 @@ def run_crash(below: Path, kills: int, seed: int, progress: Progress) -> CrashBe
     """Load a serving process, kill it, let it come back, and look for what it acknowledged."""
     draw, began = random.Random(seed), time.monotonic()
     acknowledged: set[str] = set()
-    with log_service(below) as (url, supervisor, workspace):
+    with log_workspace(below) as workspace:
         with progress.task("kills", kills) as advance:
             for number in range(kills):
                 load_s = draw.uniform(0.05, LONGEST_LOAD_S)
-                acknowledged |= _until_killed(url, supervisor, f"kill-{number}", load_s)
+                # A service that is killed again and again would come back ever more slowly.
+                with log_service(workspace) as (url, supervisor):
+                    acknowledged |= _until_killed(url, supervisor, f"kill-{number}", load_s)
                 advance(1)
         held = set(logged_events(workspace.log)["event_id"])
     return CrashBench(
@@ -60,7 +62,7 @@ def run_crash(below: Path, kills: int, seed: int, progress: Progress) -> CrashBe
 def _until_killed(url: str, supervisor: Supervisor, prefix: str, load_s: float) -> set[str]:
     """Ids that were acknowledged before the process was killed, `load_s` after its load began."""
     told, acknowledged = Told(prefix, money=True), set[str]()
-    connections = _connected(url)
+    connections = [Connection(url) for _ in range(CONNECTIONS)]
     pid = supervisor.pids["w0"]
     killer = threading.Timer(load_s, os.kill, (pid, signal.SIGKILL))
     killer.start()
@@ -75,18 +77,4 @@ def _until_killed(url: str, supervisor: Supervisor, prefix: str, load_s: float) 
         killer.join()
         for connection in connections:
             connection.close()
-    while supervisor.pids.get("w0") == pid:
-        time.sleep(0.02)
     return acknowledged
-
-
-def _connected(url: str) -> list[Connection]:
-    """Connections to the process, once it listens again."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return [Connection(url) for _ in range(CONNECTIONS)]
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)

@@ -6,7 +6,7 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,17 +85,20 @@ class Told:
 
 
 @contextmanager
-def log_service(below: Path) -> Iterator[tuple[str, Supervisor, Workspace]]:
-    """One serving process over a small catalogue, without an index; removed afterwards."""
+def log_workspace(below: Path) -> Iterator[Workspace]:
+    """A small catalogue and no index; removed afterwards."""
     below.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="events-", dir=below) as folder:
         workspace = Workspace(Path(folder))
         catalogue = Catalogue.open(workspace.catalogue)
         catalogue.upsert([Item(item_id=f"item-{n}") for n in range(ITEMS)])
         catalogue.close()
-        parts = Parts(builder=None)
-        with service(workspace, SETTINGS, 1, parts, indexed=False) as (url, supervisor):
-            yield url, supervisor, workspace
+        yield workspace
+
+
+def log_service(workspace: Workspace) -> AbstractContextManager[tuple[str, Supervisor]]:
+    """One serving process, without a builder."""
+    return service(workspace, SETTINGS, 1, Parts(builder=None), indexed=False)
 
 
 def run_events(
@@ -103,7 +106,7 @@ def run_events(
 ) -> EventBench:
     """Measure each batch size with both mixes; `below` is the folder for the workspace."""
     rounds = []
-    with log_service(below) as (url, supervisor, _):
+    with log_workspace(below) as workspace, log_service(workspace) as (url, supervisor):
         held = connections_to_all(url, 1, connections)
         plans = [(mix, batch) for mix in ("views", "money") for batch in batches]
         with progress.task("rounds", len(plans)) as advance:
