@@ -112,12 +112,12 @@ def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool) -> None:
         )
     workspace.root.mkdir(parents=True, exist_ok=True)
     mark.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=2))
-    if not workspace.settings.is_file():
+    if workspace.settings.is_file():
+        _add_note(workspace.settings)
+    else:
         spaces = ["attributes", *(["text"] if text else []), *(["image"] if plan.pictures else [])]
         write_settings(workspace.settings)
         written = workspace.settings.read_text()
-        note = msgspec.json.encode([SIMULATED]).decode()
-        written = written.replace("#notes = []", f"notes = {note}", 1)
         named = msgspec.json.encode(spaces).decode()
         written = written.replace(
             '#spaces = ["text", "image", "attributes"]', f"spaces = {named}", 1
@@ -126,6 +126,14 @@ def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool) -> None:
         written = written.replace("#roots = []", f"roots = {roots}", 1)
         written = written.replace("#explore = 0.0", f"explore = {plan.explore}", 1)
         workspace.settings.write_text(written)
+        _add_note(workspace.settings)
+
+
+def _add_note(settings: Path) -> None:
+    """Say in the settings that all is simulated, unless they say it or have notes of their own."""
+    note = msgspec.json.encode([SIMULATED]).decode()
+    written = settings.read_text()
+    settings.write_text(written.replace("#notes = []", f"notes = {note}", 1))
 
 
 def pictures_of(workspace: Workspace) -> Path:

@@ -92,7 +92,7 @@ class ServerShop:
         """See Shop.similar. A page that fails has an empty list."""
         traces = hex_ids(len(asked.seed), self._rng)
         jobs = self._pool.map(self._ask, self._requests(asked), traces.tolist())
-        answers = list(jobs)
+        answers = [self._noted(*job) for job in jobs]
         rows = [self._rows(answer) for answer in answers]
         ids = np.array([None if a is None else a.decision_id for a in answers], object)
         lengths = np.array([len(r) for r in rows], np.int64)
@@ -121,21 +121,25 @@ class ServerShop:
             )
         return bodies
 
-    def _ask(self, body: bytes, trace: str) -> Answer | None:
+    def _ask(self, body: bytes, trace: str) -> tuple[httpx.Response | None, float]:
+        """The server's answer, None where there is none, and its milliseconds."""
         began = time.perf_counter()
         headers = {**_JSON, "traceparent": f"00-{trace}-{trace[:16]}-01"}
         try:
             answer = self._client.post("/v1/similar", content=body, headers=headers)
         except httpx.TransportError:
-            self.traffic.failed += 1
-            return None
+            return None, 0.0
+        return answer, (time.perf_counter() - began) * 1000
+
+    def _noted(self, answer: httpx.Response | None, ms: float) -> Answer | None:
+        """What it says, None for a failure; counted by the one thread that counts."""
         self.traffic.requests += 1
-        if answer.status_code in (401, 403):
+        if answer is not None and answer.status_code in (401, 403):
             raise ServerRefuses(f"{answer.request.url} answers {answer.status_code}: {answer.text}")
-        if answer.status_code != 200:
+        if answer is None or answer.status_code != 200:
             self.traffic.failed += 1
             return None
-        self.traffic.ms.append((time.perf_counter() - began) * 1000)
+        self.traffic.ms.append(ms)
         return self._decoder.decode(answer.content)
 
     def _rows(self, answer: Answer | None) -> Rows:
@@ -155,9 +159,14 @@ class ServerShop:
             [{k: v for k, v in row.items() if v is not None} for row in part.to_dicts()]
             for part in named.iter_slices(BATCH)
         ]
-        list(self._pool.map(self._tell, bodies))
+        for body, result in zip(bodies, self._pool.map(self._tell, bodies), strict=True):
+            if result is None:
+                self.traffic.failed += 1
+            else:
+                self._count(result, len(body))
 
-    def _tell(self, events: list[dict[str, Any]]) -> None:
+    def _tell(self, events: list[dict[str, Any]]) -> EventResult | None:
+        """What became of a batch; None where the server would not take it in three attempts."""
         for attempt in range(3):
             if attempt:
                 time.sleep(0.2 * attempt)
@@ -168,13 +177,12 @@ class ServerShop:
             except httpx.TransportError:
                 continue
             if answer.status_code == 202:
-                self._count(msgspec.json.decode(answer.content, type=EventResult), len(events))
-                return
+                return msgspec.json.decode(answer.content, type=EventResult)
             if answer.status_code not in (503, 504):
                 raise ServerRefuses(
                     f"{answer.request.url} answers {answer.status_code}: {answer.text}"
                 )
-        self.traffic.failed += 1
+        return None
 
     def _count(self, result: EventResult, sent: int) -> None:
         self.traffic.events += sent - len(result.rejected)
