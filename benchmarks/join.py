@@ -237,6 +237,7 @@ def main() -> None:
             "impressions": first["rows"], "events": events, "days": first["days"],
             "seconds": first["seconds"], "seconds_again": again["seconds"],
             "peak_rss_mib": first["peak_rss_mib"], "join_rate": first["join_rate"],
+            "named_join_rate": first["named_join_rate"],
             "orphan_purchases": first["orphan_purchases"], "seed": options.seed,
         }  # fmt: skip
         if options.stream:

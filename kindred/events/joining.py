@@ -24,7 +24,7 @@ from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import JoinSettings
 
-RULES = "1"
+RULES = "2"
 """Goes up with every change of the rules: days joined by other rules are joined again."""
 
 Source = Callable[[int | None, int | None], pl.LazyFrame]
@@ -47,7 +47,10 @@ class JoinReport(msgspec.Struct, frozen=True, kw_only=True):
     eligible: int
     """Clicks and stronger that name a decision, a trace or a session."""
     join_rate: float | None
-    """Share of them that found the impression they came of."""
+    """Share of them that found the impression they came of; most acts of most visitors came of
+    none, where answers are a part of the site."""
+    named_join_rate: float | None
+    """The same share of those that name a decision: what is lost between the logs."""
     orphan_purchases: int
     """Purchases that name a decision or a trace and found no impression."""
     trace_coverage: float | None
@@ -208,6 +211,7 @@ def _report(
 ) -> JoinReport:
     counted = [Tally(*(state.tally)) for state in links.values()]
     eligible, found = sum(t.eligible for t in counted), sum(t.found for t in counted)
+    named = sum(t.named for t in counted)
     return JoinReport(
         as_of=as_of,
         days=len(rows),
@@ -217,6 +221,7 @@ def _report(
         censored=sum(state.censored for state in rows.values()),
         eligible=eligible,
         join_rate=found / eligible if eligible else None,
+        named_join_rate=sum(t.named_found for t in counted) / named if named else None,
         orphan_purchases=sum(t.orphans for t in counted),
         trace_coverage=sum(t.traced for t in counted) / found if found else None,
     )

@@ -60,6 +60,10 @@ class Tally(NamedTuple):
     """Those found that carry the trace of their decision."""
     orphans: int = 0
     """Purchases that name a decision or a trace and found neither it nor anything else."""
+    named: int = 0
+    """Those eligible that name a decision."""
+    named_found: int = 0
+    """Those of them that found an impression."""
 
 
 class Linked(NamedTuple):
@@ -304,4 +308,6 @@ def _tally(touches: pl.DataFrame, chosen: pl.DataFrame) -> Tally:
         found=found.height,
         traced=found.filter(pl.col("trace_id") == pl.col("decision_trace")).height,
         orphans=claimed.join(found, on="touch", how="anti").height,
+        named=eligible["decision_id"].count(),
+        named_found=found["decision_id"].count(),
     )

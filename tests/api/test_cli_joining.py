@@ -40,7 +40,7 @@ def workspace(tmp_path: Path) -> Path:
 def test_the_report_says_what_is_joined(workspace: Path) -> None:
     report = answer(workspace, "--until", "2023-11-16T12:00")
     assert (report["rows"], report["recomputed"], report["censored"]) == (2, 1, 1)
-    assert report["join_rate"] == 1.0
+    assert report["join_rate"] == report["named_join_rate"] == 1.0
     again = kindred(workspace)
     assert again.exit_code == 0
     assert "impressions" in again.stdout

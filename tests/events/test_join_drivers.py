@@ -23,6 +23,7 @@ from join_rows import (
     MINUTE,
     SECOND,
     START,
+    TRACE,
     busy_market,
     decision,
     decisions,
@@ -220,6 +221,24 @@ def test_only_what_may_have_changed_is_joined_again(tmp_path: Path) -> None:
     assert (report.recomputed, report.censored) == (1, 3), "the first day's window has shut"
     assert join_all(tmp_path, LATER).censored == 0
     assert join_all(tmp_path, LATER + DAY).recomputed == 0
+
+
+def test_the_report_tells_organic_acts_from_lost_answers(tmp_path: Path) -> None:
+    small_lake(tmp_path)
+    trace = {"traceparent": TRACE.format(9)}
+    Lake(tmp_path, DECISIONS).append(decisions(decision("t", "a", at=HOUR, **trace)))
+    acts = [
+        event("click", "z", HOUR, session_id="elsewhere"),
+        event("click", "a", HOUR, decision_id="lost"),
+        event("click", "a", HOUR + 1, **trace),
+        event("purchase", "a", HOUR + 2, decision_id="lost", user_id="nobody"),
+        event("inview", "z", HOUR, decision_id="lost"),  # no act: counts for nothing
+    ]
+    Lake(tmp_path).append(events(*acts))
+    report = join_all(tmp_path, LATER)
+    assert (report.eligible, report.join_rate) == (4 + 4, 5 / 8)
+    assert report.named_join_rate == 4 / 6
+    assert (report.orphan_purchases, report.trace_coverage) == (1, 1 / 5)
 
 
 def test_other_windows_join_everything_anew(tmp_path: Path) -> None:

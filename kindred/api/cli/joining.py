@@ -84,7 +84,8 @@ def print_report(report: JoinReport) -> None:
             ("impressions", f"{report.rows:,}", f"{report.censored:,} may still change"),
             ("clicks and more", f"{report.eligible:,}", "name a decision, a trace or a session"),
             ("join rate", _share(report.join_rate), "of these found the impression they came of"),
-            ("trace coverage", _share(report.trace_coverage), "of those carry the answer's trace"),
+            ("named join rate", _share(report.named_join_rate), "of those that name a decision"),
+            ("trace coverage", _share(report.trace_coverage), "of those found carry its trace"),
             ("orphan purchases", f"{report.orphan_purchases:,}", "name an answer, and found none"),
         ],
     )  # fmt: skip
