@@ -37,7 +37,7 @@ from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.rerank.funnel import Funnel
 from kindred.rerank.stages import corpus_of
 from kindred.schemas.clock import micros_now
-from kindred.schemas.errors import ArtefactError, NotBuilt
+from kindred.schemas.errors import ArtefactError, NotBuilt, SettingsError
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import KindredSettings
@@ -116,11 +116,7 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
             raise
 
     sessions = Sessions(workspace.log, settings.sessions)
-    events = EventIntake(
-        EventLog.open(workspace.log, settings.events),
-        EventChecks(settings.events),
-        catalogue.facts_at,
-    )
+    events = open_intake(workspace, settings, catalogue)
     service = Service(
         catalogue,
         settings,
@@ -133,6 +129,22 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
     )
     service.refresh()
     return service
+
+
+def open_intake(
+    workspace: Workspace, settings: KindredSettings, catalogue: Catalogue
+) -> EventIntake:
+    """One process's way into the event log; SettingsError for settings that contradict each other.
+
+    Sessions are read from the log: it must keep events for as long as a session reaches back.
+    """
+    window = settings.sessions.window_minutes
+    if settings.events.late_minutes < window:
+        raise SettingsError(
+            f"must be at least sessions.window_minutes, which is {window}", "$.events.late_minutes"
+        )
+    checks = EventChecks(settings.events)
+    return EventIntake(EventLog.open(workspace.log, settings.events), checks, catalogue.facts_at)
 
 
 def open_decision_log(

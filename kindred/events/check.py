@@ -119,7 +119,10 @@ class EventChecks:
         if event.action is Action.SHOW_INTEREST:
             if facts.top_category in self._interest:
                 return None
-            return f"`show_interest` is not known in the category {facts.top_category!r}"
+            where = "listings without a category"
+            if facts.top_category is not None:
+                where = f"the category {facts.top_category!r}"
+            return f"`show_interest` is not known in {where}"
         needed = FORMATS.get(event.action)
         return (
             format_reason(event.action, facts.formats)

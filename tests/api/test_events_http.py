@@ -13,6 +13,7 @@ from builders import event, item
 from click.testing import CliRunner
 from litestar.testing import TestClient
 
+from kindred.api import learning
 from kindred.api.app import create_app
 from kindred.api.cli import main
 from kindred.api.keys import fingerprint
@@ -20,8 +21,10 @@ from kindred.api.service import Service
 from kindred.api.wiring import open_engine
 from kindred.events.history import logged_events
 from kindred.schemas.clock import micros_now
+from kindred.schemas.errors import SettingsError
 from kindred.schemas.event import Action, Event
 from kindred.schemas.item import Format
+from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import (
     ApiKey,
     ApiSettings,
@@ -162,6 +165,12 @@ def test_writing_needs_its_scope(service: Service) -> None:
             assert answer.status_code == status
 
 
+def test_the_log_keeps_what_sessions_read(workspace: Workspace) -> None:
+    late = KindredSettings(events=EventSettings(late_minutes=59))
+    with pytest.raises(SettingsError, match=r"sessions\.window_minutes, which is 60"):
+        open_engine(workspace, late, "test")
+
+
 def test_closing_the_service_commits_what_was_told(workspace: Workspace) -> None:
     engine = open_engine(workspace, SETTINGS, "closing")
     raws = [msgspec.json.encode(recent()) for _ in range(100)]
@@ -169,6 +178,18 @@ def test_closing_the_service_commits_what_was_told(workspace: Workspace) -> None
         engine.log_events(engine.read_events([raw]), None)
     engine.close()
     assert len(logged_events(workspace.log)) == 100
+
+
+def test_training_reads_the_open_hours(client: Client, workspace: Workspace) -> None:
+    listing = msgspec.to_builtins(item(item_id="x"))
+    assert client.put("/v1/items", json={"items": [listing]}).json()["accepted"] == 1
+    assert client.post("/v1/events", json=rows(recent(entity_id="x"))).status_code == 202
+    first = learning.read_material(workspace, SETTINGS, SilentProgress())
+    assert len(first.log) == 1
+    assert client.post("/v1/events", json=rows(recent(entity_id="x"))).status_code == 202
+    second = learning.read_material(workspace, SETTINGS, SilentProgress())
+    assert len(second.log) == 2
+    assert first.inputs["events"] != second.inputs["events"]
 
 
 def test_the_logs_can_be_exported(client: Client, workspace: Workspace, tmp_path: Path) -> None:
