@@ -106,10 +106,10 @@ class ActionKnobs(Settings, frozen=True, kw_only=True):
     """Adding a buy-now listing to the cart."""
     buy_now: Share = 0.03
     """Pressing buy-now on such a listing."""
-    offer: Share = 0.06
-    """Making an offer where offers are taken."""
-    bid: Share = 0.07
-    """Bidding at an auction."""
+    offer: Share = 0.10
+    """Making an offer where offers are taken: as usual there as the cart is elsewhere."""
+    bid: Share = 0.20
+    """Bidding at an auction: the only way to buy there, and it binds to little at first."""
     letdown: NonNegative = 2.5
     """Log odds that clickbait loses once it is seen whole. More than the promise gained."""
     purchase_watch: Share = 0.05
