@@ -13,12 +13,17 @@ import polars as pl
 import pytest
 from builders import event
 
+from kindred.events import decisions
 from kindred.events.check import Refused
+from kindred.events.decision_log import DecisionLog, LoggedDecision
 from kindred.events.history import all_events, fingerprint, newest_rejects
 from kindred.events.lake import Lake
 from kindred.events.log import EventLog
 from kindred.events.roll import LoggedEvents, closed_before, only_one, roll, roll_closed
+from kindred.events.shown import DECISIONS
 from kindred.schemas.clock import DAY, HOUR
+from kindred.schemas.decision import Decision, DecisionContext, Shown
+from kindred.schemas.query import Subject
 from kindred.schemas.settings import EventSettings
 from kindred.schemas.workspace import Workspace
 
@@ -112,6 +117,35 @@ def test_a_kill_between_lake_and_log_costs_nothing(workspace: Workspace) -> None
     assert (rolled.events, rolled.repeated) == (60, 120)
     assert ids(Lake(workspace.lake).scan()) == EVERY
     assert logged(workspace) == set()
+
+
+def test_decisions_go_the_same_way(workspace: Workspace) -> None:
+    def decided(name: str, at: int) -> LoggedDecision:
+        shown = Shown(item_id=["a"], propensity=[1.0], explore=[False], sponsored=[False])
+
+        def build(writer: str, sequence: int) -> Decision:
+            return Decision(
+                decision_id=name, occurred_at=at, writer=writer, sequence=sequence, shown=shown,
+                surface="view_item", subject=Subject(user_id="ann"), context=DecisionContext(),
+                candidate_count=1, versions={}, ms={},
+            )  # fmt: skip
+
+        return LoggedDecision(name, at, build)
+
+    log = DecisionLog(workspace.decisions, 100, "w0.1", clock=lambda: MIDNIGHT)
+    for name, at in (
+        ("old", MIDNIGHT - MINUTE),
+        ("new", MIDNIGHT + MINUTE),
+        ("open", MIDNIGHT + HOUR),
+    ):
+        log.record(decided(name, at))
+    log.close()
+    rolled = roll_closed(workspace, SETTINGS, MIDNIGHT + 2 * HOUR + MINUTE)
+    assert rolled is not None
+    assert rolled.decisions == 2
+    kept = Lake(workspace.lake, DECISIONS).scan().collect()["decision_id"].to_list()
+    assert kept == ["old", "new"]
+    assert decisions.closed_rows(workspace.decisions, 2**60)["decision_id"].to_list() == ["open"]
 
 
 def test_one_process_rolls_at_a_time(workspace: Workspace) -> None:
