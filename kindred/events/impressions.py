@@ -65,6 +65,11 @@ class Windows(NamedTuple):
         return max(self.click, self.action)
 
     @property
+    def clicked(self) -> int:
+        """How long a row's first click is remembered: for purchases, and not to count it anew."""
+        return max(self.click, self.purchase)
+
+    @property
     def longest(self) -> int:
         """How long after its decision anything can still change a row."""
         return max(self.recent, self.click + self.purchase, self.awareness)

@@ -133,7 +133,7 @@ class _Run:
         return {"rules": self._rules(), f"events {day}": happened[day], **shown, **clicked}
 
     def _click_days(self, day: int) -> range:
-        return range(day - _days(self.windows.purchase), day)
+        return range(day - _days(self.windows.clicked), day)
 
     def _link(self, day: int, inputs: dict[str, str], states: dict[int, LinkState]) -> LinkState:
         since, until = day * DAY, (day + 1) * DAY
@@ -144,7 +144,7 @@ class _Run:
             narrow(self.told(since - self.windows.recent, until)).collect(),
             answers(self.told(since - self.windows.awareness, until)).collect(),
             self.days.clicked(
-                [d for d in self._click_days(day) if d in states], since - self.windows.purchase
+                [d for d in self._click_days(day) if d in states], since - self.windows.clicked
             ),
             self.windows,
         )

@@ -88,7 +88,7 @@ def link(
 
     `touches` and `visits` are the span's; `shown` (`impressions.narrow`) holds the items shown in
     it and `windows.recent` before it, `answers` the decisions in it and `windows.awareness`
-    before it, `clicked` the rows first clicked before it, `windows.purchase` back at least.
+    before it, `clicked` the rows first clicked before it, `windows.clicked` back at least.
     """
     shown = shown.rename({"occurred_at": "decided_at"})
     shown = shown.join(touches.select("item_id"), on="item_id", how="semi")

@@ -150,7 +150,7 @@ class StreamingJoin:
         self._rows = self._rows.filter(pl.col(DEADLINE) >= now)
         self._shown = self._shown.filter(moment >= now - windows.recent)
         self._answers = self._answers.filter(moment >= now - windows.awareness)
-        self._clicked = self._clicked.filter(pl.col("clicked_at") >= now - windows.purchase)
+        self._clicked = self._clicked.filter(pl.col("clicked_at") >= now - windows.clicked)
         visits_to = pl.col("position") == 0
         rows = self._links.filter(~visits_to).join(self._rows, on=ROW, how="semi")
         whole = self._links.filter(visits_to).join(self._rows, on="decision_id", how="semi")

@@ -43,6 +43,8 @@ from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import JoinSettings
 
 WINDOWS = JoinSettings()
+ODD = JoinSettings(click_minutes=3000, action_hours=2, purchase_days=1, awareness_days=3)
+"""Clicks may come after a purchase could."""
 ORDER = ["occurred_at", "decision_id", "position"]
 
 
@@ -57,7 +59,11 @@ def rows_of(lake: Path) -> pl.DataFrame:
 
 
 def rows_of_the_stream(
-    told: pl.DataFrame, happened: pl.DataFrame, as_of: int, rng: random.Random
+    told: pl.DataFrame,
+    happened: pl.DataFrame,
+    windows: JoinSettings,
+    as_of: int,
+    rng: random.Random,
 ) -> pl.DataFrame:
     """Fed in the order of arrival, 2 % up to an hour late, with a watermark an hour behind."""
     arriving = [
@@ -67,7 +73,7 @@ def rows_of_the_stream(
         if row["occurred_at"] < as_of
     ]
     arriving.sort()
-    stream, emitted = StreamingJoin(WINDOWS), []
+    stream, emitted = StreamingJoin(windows), []
     while arriving:
         size = rng.choice((1, 20, 60))
         chunk, arriving = arriving[:size], arriving[size:]
@@ -87,32 +93,38 @@ def rows_of_the_stream(
     seed=st.integers(0, 2**32 - 1),
     answers=st.integers(1, 25),
     deeds=st.integers(0, 150),
+    windows=st.sampled_from([WINDOWS, WINDOWS, ODD]),
     as_of=st.sampled_from([0, 3 * DAY + HOUR, 40 * DAY, 200 * DAY]),
 )
-@example(seed=1, answers=25, deeds=150, as_of=45 * DAY)
+@example(seed=1, answers=25, deeds=150, windows=WINDOWS, as_of=45 * DAY)
 def test_lake_stream_and_function_agree(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, answers: int, deeds: int, as_of: int
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    answers: int,
+    deeds: int,
+    windows: JoinSettings,
+    as_of: int,
 ) -> None:
     rng = random.Random(seed)
     told, happened = busy_market(seed, answers, deeds)
     as_of += START
-    expected = join(told, happened, WINDOWS, as_of)
+    expected = join(told, happened, windows, as_of)
     twice = [
         pl.concat([frame, frame.sample(fraction=0.05, seed=seed)]).sample(
             fraction=1, shuffle=True, seed=seed
         )
         for frame in (told, happened)
     ]
-    assert_frame_equal(join(*twice, WINDOWS, as_of), expected, check_exact=True)
+    assert_frame_equal(join(*twice, windows, as_of), expected, check_exact=True)
     lake = tmp_path_factory.mktemp("lake")
     early = rng.randrange(happened.height + 1)
     Lake(lake, DECISIONS).append(told)
     Lake(lake).append(happened[:early])
-    join_all(lake, as_of - rng.choice((0, HOUR, 20 * DAY)))
+    join_all(lake, as_of - rng.choice((0, HOUR, 20 * DAY)), windows)
     Lake(lake).append(happened[early:])
-    join_all(lake, as_of)
+    join_all(lake, as_of, windows)
     assert_frame_equal(rows_of(lake), expected, check_exact=True)
-    streamed = rows_of_the_stream(*twice, as_of, rng)
+    streamed = rows_of_the_stream(*twice, windows, as_of, rng)
     assert_frame_equal(streamed, expected, check_exact=True)
 
 
