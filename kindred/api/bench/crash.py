@@ -19,7 +19,7 @@ from kindred.events.history import logged_events
 from kindred.schemas.progress import Progress
 
 CONNECTIONS, BATCH = 20, 10
-LONGEST_LOAD_S = 1.0
+SHORTEST_LOAD_S, LONGEST_LOAD_S = 0.2, 1.0
 PATIENCE_S = 60.0
 
 
@@ -43,7 +43,7 @@ def run_crash(below: Path, kills: int, seed: int, progress: Progress) -> CrashBe
     with log_workspace(below) as workspace:
         with progress.task("kills", kills) as advance:
             for number in range(kills):
-                load_s = draw.uniform(0.05, LONGEST_LOAD_S)
+                load_s = draw.uniform(SHORTEST_LOAD_S, LONGEST_LOAD_S)
                 # A service that is killed again and again would come back ever more slowly.
                 with log_service(workspace) as (url, supervisor):
                     acknowledged |= _until_killed(url, supervisor, f"kill-{number}", load_s)
