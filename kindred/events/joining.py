@@ -87,8 +87,9 @@ def join_lake(
 def joined_until(lake: Path) -> int:
     """The latest `as_of` that anything in `lake/joined` was made for; 0 where there is nothing."""
     days = JoinedDays(lake)
-    states = [*days.day_states().values(), *days.link_states().values()]
-    return max((state.as_of for state in states), default=0)
+    made_for = [state.as_of for state in days.day_states().values()]
+    made_for += [state.as_of for state in days.link_states().values()]
+    return max(made_for, default=0)
 
 
 @dataclass(frozen=True, slots=True)
