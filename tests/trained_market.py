@@ -1,11 +1,13 @@
-"""The small marketplace in a workspace: imported, trained and indexed by the real commands."""
+"""The small marketplace in a workspace, trained, indexed and served by the real commands."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,9 @@ import msgspec
 import polars as pl
 from small_market import small_events, small_items
 
+from kindred.api.settings_file import load_settings
 from kindred.api.settings_text import write_settings
-from kindred.api.supervisor import ONE_THREAD
+from kindred.api.supervisor import ONE_THREAD, Serving, Supervisor
 from kindred.events.contract import event_columns
 from kindred.events.lake import Lake
 from kindred.indexer.catalogue import Catalogue
@@ -51,3 +54,24 @@ def trained_market(root: Path, names: Sequence[str], **settings: Any) -> Workspa
             stdout=subprocess.DEVNULL,
         )
     return held
+
+
+@contextmanager
+def running(workspace: Workspace, workers: int) -> Iterator[tuple[str, Supervisor]]:
+    """The service on a free port, with its builder; (url, supervisor)."""
+    settings = load_settings(workspace.settings, {})
+    api = msgspec.structs.replace(settings.api, port=0, workers=workers)
+    supervisor = Supervisor(workspace, msgspec.structs.replace(settings, api=api))
+    ready = threading.Event()
+    known: list[Serving] = []
+    thread = threading.Thread(
+        target=supervisor.run, args=(lambda serving: (known.append(serving), ready.set()),)
+    )
+    thread.start()
+    try:
+        assert ready.wait(60)
+        assert known[0].problems == []
+        yield known[0].url, supervisor
+    finally:
+        supervisor.stop()
+        thread.join()

@@ -7,14 +7,16 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
-from trained_market import trained_market
+from trained_market import running, trained_market
 
 from kindred.api.bench.client import (
     Connection,
@@ -22,7 +24,6 @@ from kindred.api.bench.client import (
     connections_to_all,
     request_bytes,
 )
-from kindred.api.bench.running import service
 from kindred.api.cli import main
 from kindred.api.settings_file import load_settings
 from kindred.api.wiring import open_engine
@@ -49,7 +50,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.fixture(scope="module")
 def url(workspace: Workspace) -> Iterator[str]:
     """One serving process that answers for most tests here."""
-    with service(workspace, load_settings(workspace.settings, {}), 1) as (address, _):
+    with running(workspace, 1) as (address, _):
         yield address
 
 
@@ -197,6 +198,35 @@ def test_random_order_says_so_and_keeps_the_items(workspace: Workspace, tmp_path
         assert (shown.explore, stored.decision.epsilon) == ([True] * 6, 1.0)
 
 
+def test_answers_without_a_ranker_leave_what_the_first_one_learns_from(
+    workspace: Workspace,
+) -> None:
+    engine = open_engine(workspace, load_settings(workspace.settings, {}), "unranked")
+    try:
+        whole = engine.similar(SimilarRequest(item_id="item/1"), decision_id="ranked")
+        funnel = replace(engine.bundle.funnel, ranker=None, calibration=None)
+        engine._bundle = replace(engine.bundle, funnel=funnel)
+        answer = engine.similar(SimilarRequest(item_id="item/1"), decision_id="unranked")
+    finally:
+        engine.close()
+    assert whole.degraded == []
+    assert answer.degraded == ["rank: merge order (no ranker serves)"]
+    rows = {}
+    for name in ("ranked", "unranked"):
+        decision, features = logged(workspace, name)
+        assert features is not None
+        assert decision.candidates is not None
+        rows[name] = dict(zip(decision.candidates.item_id, features, strict=True))
+        assert (decision.candidates.score is None) == (name == "unranked")
+        assert decision.feature_spec == SPECIFICATION
+    both = rows["ranked"].keys() & rows["unranked"].keys()
+    assert len(both) > 10
+    clock = [FEATURES.index(name) for name in ("hour", "weekday") if name in FEATURES]
+    for item in both:
+        ranked, unranked = (np.delete(rows[name][item], clock) for name in rows)
+        np.testing.assert_allclose(ranked, unranked, rtol=1e-3, atol=1e-3)
+
+
 def keep_asking(connection: Connection, number: int, answered: set[str]) -> None:
     """Until the service hangs up: what was answered is noted."""
     at = number
@@ -214,10 +244,9 @@ def keep_asking(connection: Connection, number: int, answered: set[str]) -> None
 def test_a_stop_under_load_loses_nothing_and_a_kill_nothing_uncounted(
     workspace: Workspace, tmp_path: Path
 ) -> None:
-    settings = load_settings(workspace.settings, {})
     before = {count.writer for count in count_writers(workspace.lake, workspace.decisions)}
     answered: dict[str, set[str]] = {"w0": set(), "w1": set()}
-    with service(workspace, settings, 2) as (address, supervisor):
+    with running(workspace, 2) as (address, supervisor):
         connections = connections_to_all(address, 2, 2)
         threads = [
             threading.Thread(target=keep_asking, args=(c, n, answered[c.served_by]))

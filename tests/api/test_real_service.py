@@ -15,11 +15,10 @@ import httpx
 import msgspec
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from trained_market import trained_market
+from trained_market import running, trained_market
 
 from kindred.api.bench.client import Connection, connections_to_all, request_bytes
-from kindred.api.settings_file import load_settings
-from kindred.api.supervisor import Serving, Supervisor
+from kindred.api.supervisor import Supervisor
 from kindred.schemas.clock import micros_now
 from kindred.schemas.workspace import Workspace
 
@@ -65,22 +64,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, collector: str) -> Works
 @pytest.fixture(scope="module")
 def service(workspace: Workspace) -> Iterator[tuple[str, Supervisor]]:
     """Two serving processes and the builder."""
-    settings = load_settings(workspace.settings, {})
-    api = msgspec.structs.replace(settings.api, port=0, workers=2)
-    supervisor = Supervisor(workspace, msgspec.structs.replace(settings, api=api))
-    ready = threading.Event()
-    known: list[Serving] = []
-    thread = threading.Thread(
-        target=supervisor.run, args=(lambda serving: (known.append(serving), ready.set()),)
-    )
-    thread.start()
-    try:
-        assert ready.wait(60)
-        assert known[0].problems == []
-        yield known[0].url, supervisor
-    finally:
-        supervisor.stop()
-        thread.join()
+    with running(workspace, 2) as served:
+        yield served
 
 
 @pytest.fixture
