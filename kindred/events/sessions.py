@@ -9,12 +9,15 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from kindred.events.actions import PASSIVE
+from kindred.events.database import begin
+from kindred.events.log_tables import open_log_file
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import InputError, LogError
 from kindred.schemas.event import ACTION_CODE, ACTIONS, Action, EntityKind
@@ -41,6 +44,7 @@ _MERGE = (
     "INSERT INTO merges (anonymous, user_id, at) VALUES (?, ?, ?) "
     "ON CONFLICT DO UPDATE SET at = max(at, excluded.at)"
 )
+_WAIT_S = 5.0
 _Row = tuple[int, str, int, str, str, str | None]
 
 
@@ -110,13 +114,11 @@ class Sessions:
         if not rows:
             raise InputError("one of `device_id` and `session_id` is required", "$")
         try:
-            db = sqlite3.connect(f"file:{self._path}?mode=rw", uri=True, timeout=5)
-            try:
-                with db:
-                    db.executemany(_MERGE, rows)
-            finally:
-                db.close()
-        except sqlite3.Error as error:
+            with closing(open_log_file(self._path, _WAIT_S)) as db:
+                begin(db, _WAIT_S)
+                db.executemany(_MERGE, rows)
+                db.execute("COMMIT")
+        except (sqlite3.Error, OSError) as error:
             raise LogError(f"merging visitors: {error}") from error
 
     def close(self) -> None:

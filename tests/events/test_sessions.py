@@ -120,6 +120,9 @@ def test_a_log_in_brings_the_anonymous_actions_of_before_it(tmp_path: Path) -> N
     assert read.of(Subject(user_id="u")).entity_id == ("own", "before")
     assert sessions(path).of(Subject(user_id="u")).entity_id == ("own", "before")
     assert read.of(Subject(user_id="v")).entity_id == ()
+    early = sessions(tmp_path / "before the first event.sqlite")
+    early.merge(Subject(device_id="d"), "u")
+    assert early.of(Subject(user_id="u")).entity_id == ()
     with pytest.raises(InputError):
         read.merge(Subject(user_id="u"), "u")
 
