@@ -26,7 +26,7 @@ class HeldCandidates:
     most: int
     """m, or more than there are."""
     features: Floats | None
-    """float32[m, F]"""
+    """float32[m, F], copied: the whole is wide, and would stay while decisions wait"""
     ad_rate_bp: NDArray[np.uint16]
     price: Doubles
     formats: NDArray[np.uint8]
@@ -72,7 +72,7 @@ def hold(candidates: Candidates, columns: Columns, most: int) -> HeldCandidates:
             source_ranks=_NO_RANKS, source_scores=_NO_SCORES, features=None
         ),
         most=most,
-        features=None if features is None else features[:most].copy(),  # not the wide whole
+        features=None if features is None or not len(rows) else features[:most].copy(),
         ad_rate_bp=columns.ad_rate_bp[rows],
         price=columns.price[rows],
         formats=columns.formats[rows],
