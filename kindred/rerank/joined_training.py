@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
 from kindred.indexer.behaviour.impressions import PLATFORMS
@@ -24,9 +25,12 @@ from kindred.schemas.settings import RankerSettings
 
 Goal = Literal["graded", "purchase"]
 FEW_PURCHASES = 50
-"""Purchases from which on they stop the training and calibrate; below, what comes before does."""
+"""Purchases from which on the scores are calibrated by them; below, any outcome does."""
 LEAST_JUDGED = 20
 """Lists that a gate takes at least: an interval of fewer means little."""
+LISTS_A_LEAF, FEWEST_LEAVES = 300, 7
+"""Trees have a leaf for so many training lists, as far as the settings allow: few lists in large
+trees are learned by heart."""
 PURCHASE_RANK, ACTED_RANK = "purchase rank", "rank of what was acted on"
 MOST_CORRECTION = 10.0
 """Largest weight that a position far down gives what was found there."""
@@ -52,15 +56,16 @@ def fit_on_lists(
             f"{len(train.lengths)} training and {len(check.lengths)} stopping lists of which "
             "something came: too few to learn from"
         )
-    target, what = stopping_target(stopping)
     looks = stopping.looks(parts.curve) if settings.position_bias else None
+    leaves = min(settings.leaves, max(len(train.lengths) // LISTS_A_LEAF, FEWEST_LEAVES))
+    chosen = msgspec.structs.replace(settings, leaves=leaves)
     ranker, trees = fit_ranker(
-        train, check, FEATURES, settings, seed=seed, threads=threads, on_tree=on_tree,
-        stop_on=rank_loss(stopping, target, looks),
+        train, check, FEATURES, chosen, seed=seed, threads=threads, on_tree=on_tree,
+        stop_on=rank_loss(stopping, parts.order, looks),
     )  # fmt: skip
     return ranker, {
         "trees": trees,
-        "stopped on": what if looks is None else f"{what}, corrected for positions",
+        "leaves": leaves,
         "training_lists": len(train.lengths),
         "training_rows": len(train.grades),
     }
@@ -89,28 +94,24 @@ def ranking_set(
     return RankingSet(part.lists.features, labels, np.diff(part.lists.offsets), weights, positions)
 
 
-def stopping_target(part: Judged) -> tuple[Mask, str]:
-    """(bool[n], its name): purchases where there are enough, else what is next to them."""
-    for least, what in ((6, PURCHASE_RANK), (2, ACTED_RANK)):
-        if int((part.labels >= least).sum()) >= FEW_PURCHASES:
-            return part.labels >= least, what
-    return part.labels > 0, "rank of what was clicked"
+def rank_loss(part: Judged, order: LabelOrder, looks: Doubles | None) -> Callable[[Doubles], float]:
+    """The purchase rank to be expected of scores of these rows; training weights have no part.
 
-
-def rank_loss(part: Judged, target: Mask, looks: Doubles | None) -> Callable[[Doubles], float]:
-    """Mean place of the rows where bool[n] `target` holds; labels weigh nothing.
-
-    With `looks`, float64[n], a row weighs the inverse: what was found far down would have been
-    found more often further up, and without that the order shown would be hard to leave
-    (Joachims et al. 2017).
+    Purchases are few, so whatever was acted on counts, by the share of such actions that a
+    purchase followed. With `looks`, float64[n], a row weighs the inverse: what was found far down
+    would have been found more often further up, and without that the order shown would be hard to
+    leave (Joachims et al. 2017).
     """
     offsets = part.lists.offsets
-    weights = np.ones(int(target.sum()))
+    formats = part.lists.shown.formats[part.lists.at]
+    worth = order.weight(part.labels, formats, {"nothing": 0.0, **order.values})
+    weights = worth.astype(np.float64)
     if looks is not None:
-        weights = 1 / np.maximum(looks[target], 1 / MOST_CORRECTION)
+        weights = weights / np.maximum(looks, 1 / MOST_CORRECTION)
+    acted = weights > 0
 
     def loss(scores: Doubles) -> float:
-        return float(np.average(tied_ranks(scores, offsets)[target], weights=weights))
+        return float(np.average(tied_ranks(scores, offsets)[acted], weights=weights[acted]))
 
     return loss
 

@@ -39,6 +39,8 @@ class LabelOrder:
     """int8[8, 6]: label 1 to 6 by `FormatBits` and column of OUTCOMES"""
     report: dict[str, Any]
     """The order and its counts, for the card"""
+    values: Mapping[str, float]
+    """What an action is worth in purchases: P(purchase | action) over all formats, 1 for one"""
 
     def label(self, happened: Mask, formats: NDArray[np.uint8]) -> Labels:
         """int8[n]: the best of what happened, bool[n, 6]; 0 where nothing did."""
@@ -48,7 +50,7 @@ class LabelOrder:
     def weight(
         self, labels: Labels, formats: NDArray[np.uint8], weights: Mapping[str, float]
     ) -> Floats:
-        """float32[n]: the weight of the action behind each label; 1 where it is not named."""
+        """float32[n]: what `weights` says of the action behind each label; 1 where it is silent."""
         by_action = np.array([weights.get(name, 1.0) for name in ACTIONS])
         by_label = np.full((COMBINATIONS, len(ACTIONS) + 1), weights.get("nothing", 1.0))
         for bits in range(COMBINATIONS):
@@ -77,7 +79,9 @@ def label_order(outcomes: NDArray[np.int64], formats: NDArray[np.uint8], until: 
     report = {"all formats": _told(_places(overall[MIDDLE], known), all_tries, all_hits)}
     for bits in np.flatnonzero(tries[:, MIDDLE].sum(axis=1)).tolist():
         report[format_name(bits)] = _told(labels[bits], tries[bits], hits[bits])
-    return LabelOrder(labels, report)
+    worth = (all_hits + 1) / (all_tries + 2)
+    values = {name: float(v) for name, v in zip(ACTIONS, worth, strict=True)}
+    return LabelOrder(labels, report, {**values, ACTIONS[PURCHASE]: 1.0})
 
 
 def format_name(bits: int) -> str:

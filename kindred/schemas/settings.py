@@ -261,7 +261,7 @@ class RankerSettings(Settings, frozen=True, kw_only=True):
     trees: Positive = 300
     """At most this many; early stopping may end sooner."""
     leaves: Annotated[int, Meta(ge=2, le=255)] = 31
-    """Leaves of a tree."""
+    """Leaves of a tree; fewer where the ranker learns from few shown lists."""
     learning_rate: Annotated[float, Meta(gt=0, le=1)] = 0.06
     """Shrinkage."""
     min_data_in_leaf: Positive = 100

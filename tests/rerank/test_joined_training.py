@@ -15,7 +15,7 @@ from kindred.indexer.behaviour.exposure import NAMES as EXPOSURE
 from kindred.indexer.behaviour.exposure import item_exposure
 from kindred.indexer.behaviour.impressions import NEVER, load_impressions
 from kindred.rerank.features import FEATURES
-from kindred.rerank.joined_training import ranking_set, train_on_lists, verdict
+from kindred.rerank.joined_training import rank_loss, ranking_set, train_on_lists, verdict
 from kindred.rerank.judged import Parts, split_lists
 from kindred.rerank.logged import JoinedLog, LoggedLists, read_lists
 from kindred.rerank.metrics import purchase_mrr, purchase_rank, shown_ndcg, tied_ranks
@@ -220,6 +220,22 @@ def test_nothing_clicked_is_too_little(log: ShownLog):
     )  # fmt: skip
     with pytest.raises(TooLittle, match="nothing came"):
         parts_of(ShownLog(log.decisions, nobody))
+
+
+def test_training_stops_by_expected_purchases_found_more_often_further_up(parts: Parts):
+    part, order = parts.stopping, parts.order
+    looks = part.looks(parts.curve)
+    positions = part.lists.shown.position[part.lists.at]
+    assert looks[positions == 1].mean() > 2 * looks[positions == LENGTH].mean()
+    ranks = tied_ranks(-positions, part.lists.offsets)
+    worth = {1: order.values["click"], 6: 1.0}
+    for label, name in enumerate(order.report["buy_now"]["order"], 2):
+        worth[label] = order.values[name]
+    values = np.array([worth.get(int(label), 0.0) for label in part.labels])
+    plain, corrected = (rank_loss(part, order, by)(-positions) for by in (None, looks))
+    assert plain == pytest.approx(np.average(ranks, weights=values), rel=1e-5)
+    assert corrected > plain + 0.3
+    assert 0 < order.values["click"] < 1
 
 
 def test_purchase_rank_is_the_mean_place_of_what_was_bought():

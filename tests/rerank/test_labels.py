@@ -44,6 +44,8 @@ def test_the_middle_actions_are_ordered_by_what_was_bought_after_them_format_by_
     assert offers.index("offer") < offers.index("watch")
     assert told["best_offer"]["purchases after"]["watch"] == [300, 400]
     assert told["all formats"]["purchases after"]["watch"] == [340, 800]
+    assert order.values["watch"] == pytest.approx(341 / 802)
+    assert order.values["purchase"] == 1
     for labels in order.labels:
         assert labels[AT["click"]] == 1
         assert labels[AT["purchase"]] == 6
