@@ -43,6 +43,9 @@ WRITE_THREADS = 2
 """Writes wait for the disk; they must not hold up reads."""
 QUEUE = 128
 """Calls that may wait for a thread."""
+ASKED_AT_ONCE = 32
+"""Listings that an event batch may ask the catalogue about without a thread: it takes less than
+0.1 ms, a thread's turn several times that."""
 HARD_LIMIT = 10
 """A call may take this many deadlines."""
 WRITE_LIMIT_S = 30.0
@@ -184,13 +187,13 @@ class Calls:
     async def put_events(
         self, rows: Sequence[bytes | msgspec.Raw], traceparent: str | None
     ) -> EventResult:
-        """See Engine.read_events and Engine.log_events. Only the catalogue needs a thread."""
+        """See Engine.read_events and Engine.log_events."""
         batch = self._engine.read_events(rows)
 
         def log() -> Future[Appended]:
             return self._engine.log_events(batch, traceparent)
 
-        logged = await self.writes.run(log) if batch.asks else log()
+        logged = await self.writes.run(log) if len(batch.asks) > ASKED_AT_ONCE else log()
         appended = await self._wakeups.result(logged)
         self._metrics.logged(appended, len(batch.refused))
         return EventResult(

@@ -116,7 +116,7 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
             raise
 
     sessions = Sessions(workspace.log, settings.sessions)
-    events = open_intake(workspace, settings, catalogue)
+    events = open_intake(workspace, settings)
     service = Service(
         catalogue,
         settings,
@@ -131,9 +131,7 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
     return service
 
 
-def open_intake(
-    workspace: Workspace, settings: KindredSettings, catalogue: Catalogue
-) -> EventIntake:
+def open_intake(workspace: Workspace, settings: KindredSettings) -> EventIntake:
     """One process's way into the event log; SettingsError for settings that contradict each other.
 
     Sessions are read from the log: it must keep events for as long as a session reaches back.
@@ -144,7 +142,10 @@ def open_intake(
             f"must be at least sessions.window_minutes, which is {window}", "$.events.late_minutes"
         )
     checks = EventChecks(settings.events)
-    return EventIntake(EventLog.open(workspace.log, settings.events), checks, catalogue.facts_at)
+    log = EventLog.open(workspace.log, settings.events)
+    # Connections of its own: an event must not wait until somebody has read a page of items.
+    catalogue = Catalogue.open(workspace.catalogue)
+    return EventIntake(log, checks, catalogue.facts_at, on_close=catalogue.close)
 
 
 def open_decision_log(

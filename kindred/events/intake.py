@@ -27,7 +27,11 @@ class EventIntake:
         checks: EventChecks,
         facts_at: FactsAt,
         clock: Callable[[], int] = micros_now,
+        *,
+        on_close: Callable[[], object] = lambda: None,
     ) -> None:
+        """`on_close` lets go of what `facts_at` reads."""
+        self._on_close = on_close
         self._log, self._checks, self._facts_at, self._clock = log, checks, facts_at, clock
 
     def read(self, rows: Sequence[bytes | msgspec.Raw]) -> Batch:
@@ -55,6 +59,7 @@ class EventIntake:
     def close(self) -> None:
         """Commit what waits, and release the log."""
         self._log.close()
+        self._on_close()
 
 
 def _mark(events: Sequence[Event], traceparent: str | None, done: Future[Appended]) -> None:
