@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from kindred.api.demo import Step
 from kindred.api.market import Market, MarketReport, export, simulate
-from kindred.api.market_demo import LiveFigures, in_background, live_visitors
+from kindred.api.market_demo import LiveFigures, MarketDemo, in_background, live_visitors
 from kindred.api.market_plan import SIMULATED, MarketPlan, prepare, settings_of
 from kindred.api.supervisor import Serving, Supervisor
 from kindred.events.contract import check_events
@@ -211,3 +212,34 @@ def test_visitors_browse_a_server_and_both_of_its_logs_fit_together(
     clicks = events.filter(pl.col("action") == "click", pl.col("decision_id").is_not_null())
     assert clicks.height > 5
     assert clicks.join(shown, on=["decision_id", "session_id", "entity_id"]).height == clicks.height
+
+
+def test_the_demos_market_is_what_was_on_sale_when_its_history_ended_and_is_made_once(
+    tmp_path: Path,
+) -> None:
+    workspace = Workspace(tmp_path)
+    plan = msgspec.structs.replace(PLAN, items=300, history_visits=8)
+    prepare(workspace, plan, text=False)
+
+    def steps() -> list[Step]:
+        demo = MarketDemo(
+            workspace=workspace,
+            settings=settings_of(workspace, {}),
+            market=Market.make(plan),
+            progress=SilentProgress(),
+        )
+        return demo.run(lambda step: None)
+
+    assert not any(step.fresh for step in steps())
+    assert all(step.fresh for step in steps())
+    catalogue = Catalogue.open(workspace.catalogue)
+    try:
+        held = [change.item for changes in catalogue.scan() for change in changes]
+    finally:
+        catalogue.close()
+    assert {item.status for item in held} == {Status.ACTIVE, Status.SOLD, Status.ENDED}
+    assert max(item.created_at or 0 for item in held) < plan.opens
+    bought = logs(workspace)[1].filter(pl.col("action") == "purchase")["entity_id"].to_list()
+    sold = {item.item_id for item in held if item.status is Status.SOLD}
+    assert sold
+    assert sold <= set(bought)

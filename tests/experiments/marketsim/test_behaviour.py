@@ -136,7 +136,7 @@ def test_where_all_attract_alike_clicks_fall_with_position_as_the_true_curve(
     world: World, app: bool
 ) -> None:
     knobs = INDIFFERENT
-    counts = run(world, attraction=knobs, app_share=float(app), visits=2500).browser.counts
+    counts = run(world, attraction=knobs, app_share=float(app), visits=1500).browser.counts
     rank = np.arange(1, 13)
     shown, clicked = counts.shown_at[rank], counts.clicked_at[rank]
     attracted = 1 / (1 + np.exp(-knobs.bias))
