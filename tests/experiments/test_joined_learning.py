@@ -9,8 +9,10 @@ import numpy as np
 import polars as pl
 import pytest
 from builders import event, item
+from click.testing import CliRunner
 from shown_lists import ITEMS, START, item_rows, shown_log
 
+from kindred.api.cli import main
 from kindred.api.learning import evaluate_shown_lists, train
 from kindred.api.wiring import build, open_engine
 from kindred.events.contract import event_columns
@@ -114,6 +116,19 @@ def test_later_lists_are_ordered_better_and_the_report_says_simulated(workspace:
         )
         assert lead[2] < 0
     assert report["slices"]["randomised"]["lists"] < report["lists"]
+
+
+def test_the_command_prints_a_table_for_all_and_one_for_random_order(workspace: Workspace):
+    workspace.settings.write_text('notes = ["everything is simulated"]\n[ranker]\ntrees = 20\n')
+    asked = ["-w", str(workspace.root), "evaluate", "shown-lists", "--seeds", "1", "--k", "3"]
+    told = CliRunner().invoke(main, asked, catch_exceptions=False)
+    assert told.exit_code == 0
+    assert "Note: everything is simulated" in told.stdout
+    assert "randomised" in told.stdout
+    assert "ranker - merge (RRF): purchase rank -" in told.stdout
+    plain = CliRunner().invoke(main, [*asked, "--json"], catch_exceptions=False)
+    report = msgspec.json.decode(plain.stdout)
+    assert "NDCG@3" in report["slices"]["all"]["methods"]["ranker"]
 
 
 def test_without_joined_impressions_the_evaluation_says_what_to_do(tmp_path: Path):
