@@ -9,6 +9,7 @@ from kindred.indexer.columns import Columns
 from kindred.rerank.explore import Explored
 from kindred.rerank.features import SPECIFICATION
 from kindred.rerank.held import HeldCandidates, hold
+from kindred.retrieval.visitor import Seeds
 from kindred.schemas.decision import Decision, DecisionContext, Shown
 from kindred.schemas.query import Answer, SessionRecallRequest, SimilarRequest, Subject
 from kindred.schemas.ranking import Doubles, Mask
@@ -22,6 +23,7 @@ class Decided:
     """An answer and what it was made of; `record` runs on the log's thread."""
 
     request: SimilarRequest | SessionRecallRequest
+    seeds: Seeds
     answer: Answer
     occurred_at: int
     traceparent: str | None
@@ -42,7 +44,7 @@ class Decided:
             occurred_at=self.occurred_at,
             surface=request.surface if isinstance(request, SimilarRequest) else RECALL_SURFACE,
             subject=request.subject or Subject(),
-            context=_context(request),
+            context=_context(request, self.seeds),
             shown=Shown(
                 item_id=[item.item_id for item in items],
                 propensity=self.propensity[: len(items)].tolist(),
@@ -65,6 +67,7 @@ class Decided:
 
 def decided(
     request: SimilarRequest | SessionRecallRequest,
+    seeds: Seeds,
     answer: Answer,
     shown: Explored,
     columns: Columns,
@@ -81,6 +84,7 @@ def decided(
     held = hold(shown.ranked.candidates, columns, most)
     of = Decided(
         request=request,
+        seeds=seeds,
         answer=answer,
         occurred_at=occurred_at,
         traceparent=traceparent,
@@ -95,8 +99,11 @@ def decided(
     return LoggedDecision(answer.decision_id, occurred_at, of.record, held.features)
 
 
-def _context(request: SimilarRequest | SessionRecallRequest) -> DecisionContext:
+def _context(request: SimilarRequest | SessionRecallRequest, seeds: Seeds) -> DecisionContext:
+    session = tuple(action.item_id for action in seeds.actions)
     if not isinstance(request, SimilarRequest):
-        return DecisionContext(place=request.place)
+        return DecisionContext(session=session, place=request.place)
     seed = request.item_id if request.item is None else request.item.item_id
-    return DecisionContext(seed_item=seed, place=request.place, platform=request.platform)
+    return DecisionContext(
+        seed_item=seed, session=session, place=request.place, platform=request.platform
+    )

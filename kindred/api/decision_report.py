@@ -136,6 +136,7 @@ def facts(told: Explained) -> list[tuple[str, Cell]]:
         ("role, platform", f"{subject.role.value}, {context.platform.value}"),
         ("surface, policy", f"{decision.surface}, {decision.policy}"),
         ("seed", seed),
+        ("session", ", ".join(context.session) or None),
         ("place", None if place is None else f"{place.lat:.4f}, {place.lon:.4f}"),
         ("candidates", decision.candidate_count),
         ("milliseconds", _joined({n: f"{ms:.2f}" for n, ms in decision.ms.items()})),

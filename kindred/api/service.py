@@ -6,16 +6,15 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any
 
 import msgspec
-import numpy as np
 import structlog
 
 from kindred.api.answers import listed
 from kindred.api.decided import decided
 from kindred.api.neighbours import find_neighbours
 from kindred.api.ports import ItemPage, Readiness
+from kindred.api.questions import Question, Questions
 from kindred.events.check import Batch
 from kindred.events.decision_log import DecisionLog
 from kindred.events.intake import EventIntake
@@ -26,19 +25,15 @@ from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.live import Live
 from kindred.rerank.explore import Explored, as_ordered, explored, seed_of
 from kindred.rerank.funnel import Funnel, Ranked, run
-from kindred.retrieval.queries import Anchor, Queries, make_queries, seed_weights
 from kindred.retrieval.sources import SOURCES, SPACES
-from kindred.retrieval.visitor import Seeds, seeds_of
 from kindred.schemas.clock import micros_now
-from kindred.schemas.errors import InputError, KindredError, LogError, NotBuilt, UnknownItem
-from kindred.schemas.event import ACTION_CODE
+from kindred.schemas.errors import InputError, KindredError, NotBuilt
 from kindred.schemas.item import Item
 from kindred.schemas.query import (
     Answer,
     BatchResult,
     Filters,
     Neighbours,
-    SessionAction,
     SessionRecallRequest,
     SimilarRequest,
     Subject,
@@ -78,8 +73,10 @@ class Service:
         self._catalogue = catalogue
         self._settings = settings
         self._open_bundle = open_bundle
-        self._encoders = encoders
-        self._weights = action_weights
+        self._questions = Questions(
+            catalogue=catalogue, sessions=sessions, encoders=encoders,
+            action_weights=action_weights, clock=clock,
+        )  # fmt: skip
         self._sessions = sessions
         self._decisions = decisions
         self._events = events
@@ -102,21 +99,22 @@ class Service:
     ) -> Answer:
         """See Engine.similar."""
         bundle = self.bundle
-        seeds, degraded = self._seeds(request.subject, request.session, request.item_id)
-        queries = self._similar_queries(bundle, request, seeds)
         funnel = bundle.funnel
+        asked = self._questions.similar(request, funnel)
         if not request.blend:
             plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
             funnel = replace(funnel, blend=plain)
         with bundle.live.reading():
-            ranked = run(funnel, queries, k=request.k, deadline_ms=self._settings.api.deadline_ms)
-            ranked = replace(ranked, degraded=(*degraded, *ranked.degraded))
+            ranked = run(
+                funnel, asked.queries, k=request.k, deadline_ms=self._settings.api.deadline_ms
+            )
+            ranked = replace(ranked, degraded=(*asked.degraded, *ranked.degraded))
             epsilon = self._settings.decisions.explore
             shown = as_ordered(ranked, request.k)
             if epsilon:
                 shown = explored(ranked, request.k, epsilon, seed_of(decision_id))
             answer = self._answer(bundle, shown.ranked, request.k, decision_id, request.explain)
-            self._record(bundle, request, answer, shown, epsilon, traceparent)
+            self._record(bundle, request, asked, answer, shown, epsilon, traceparent)
             return answer
 
     def session_recall(
@@ -128,35 +126,27 @@ class Service:
             known = ", ".join(SOURCES)
             raise InputError(f"no source {min(unknown)!r}; there are {known}", "$.sources")
         bundle = self.bundle
-        seeds, degraded = self._seeds(request.subject, request.actions)
-        queries = self._queries(
-            bundle,
-            seeds.actions,
-            filters=request.filters,
-            exclude_seeds=request.exclude_seen,
-            place=request.place,
-            dislike=seeds.dismissed,
-        )
+        asked = self._questions.session(request, bundle.funnel)
         wide = msgspec.structs.replace(bundle.funnel.recall, candidates=request.n)
         with bundle.live.reading():
             ranked = run(
                 replace(bundle.funnel, recall=wide),
-                queries,
+                asked.queries,
                 k=request.n,
                 until="recall",
                 sources=request.sources,
             )
             answer = self._answer(bundle, ranked, request.n, decision_id, request.explain)
-            answer.degraded.extend(degraded)
+            answer.degraded.extend(asked.degraded)
             for source in sorted(set(request.sources or ()) & set(SPACES)):
                 if source not in bundle.funnel.corpus.tables:
                     answer.degraded.append(f"recall: the index has no {source} vectors")
-            if not len(queries.seeds):
+            if not len(asked.queries.seeds):
                 known = "none of the session's items is in the index"
-                reason = known if seeds.actions else "no actions are known"
+                reason = known if asked.seeds.actions else "no actions are known"
                 answer.degraded.append(f"session: {reason}")
             shown = as_ordered(ranked, request.n)
-            self._record(bundle, request, answer, shown, 0.0, traceparent)
+            self._record(bundle, request, asked, answer, shown, 0.0, traceparent)
         return answer
 
     def neighbors(
@@ -248,7 +238,7 @@ class Service:
 
     def warm(self) -> None:
         """See Engine.warm."""
-        self._encode(Item(item_id="warm", title="warm"), ("text",))
+        self._questions.warm()
 
     def close(self) -> None:
         """See Engine.close."""
@@ -260,101 +250,9 @@ class Service:
         self._sessions.close()
         self._catalogue.close()
 
-    def _seeds(
-        self,
-        subject: Subject | None,
-        told: Sequence[SessionAction],
-        without: str | None = None,
-    ) -> tuple[Seeds, tuple[str, ...]]:
-        """(what the session says, what was left out): the caller's actions, else the log's.
-
-        A log that cannot be read costs the session, not the answer.
-        """
-        if told or subject is None:
-            return Seeds(in_order(told)), ()
-        try:
-            session = self._sessions.of(subject)
-        except LogError as error:
-            self._log.error("a session cannot be read", reason=str(error))
-            return Seeds(), ("session: the log cannot be read",)
-        return seeds_of(session, self._weights, without), ()
-
     def merge_visitor(self, anonymous: Subject, user_id: str) -> None:
         """See Engine.merge_visitor."""
         self._sessions.merge(anonymous, user_id)
-
-    def _similar_queries(self, bundle: Bundle, request: SimilarRequest, seeds: Seeds) -> Queries:
-        """The session so far with the seed as its newest item."""
-        item, inline = request.item, request.item is not None
-        seed: tuple[SessionAction, ...] = ()
-        if item is not None:
-            # A listing that the catalogue knows is no answer to itself.
-            seed = (SessionAction(item_id=item.item_id),)
-        if request.item_id is not None:
-            columns = bundle.funnel.corpus.columns
-            row = int(columns.rows([request.item_id])[0])
-            if row >= 0:
-                seed = (SessionAction(item_id=request.item_id),)
-            if row < 0 or not columns.active[row]:
-                # Not in the index (yet, or any more): what the catalogue says stands for it.
-                item = self._catalogue.get(request.item_id)
-                if item is None:
-                    raise UnknownItem(request.item_id)
-        queries = self._queries(
-            bundle,
-            (*seeds.actions, *seed),
-            filters=request.filters,
-            exclude_seeds=True,
-            place=request.place,
-            dislike=(*request.dislike, *seeds.dismissed),
-        )
-        if item is None:
-            return queries
-        spaces = [s for s in self._encoders if s in bundle.funnel.corpus.tables]
-        vectors = self._encode(item, spaces)
-        if inline or not seed:
-            anchor = Anchor.of_item(bundle.funnel.corpus.columns, item)
-            queries = replace(queries, anchor=anchor)
-        return replace(queries, inline=vectors)
-
-    def _queries(
-        self,
-        bundle: Bundle,
-        actions: Sequence[SessionAction],
-        *,
-        filters: Filters,
-        exclude_seeds: bool,
-        place: Any,
-        dislike: Sequence[str] = (),
-    ) -> Queries:
-        columns = bundle.funnel.corpus.columns
-        rows = columns.rows([a.item_id for a in actions])
-        codes = np.array([ACTION_CODE[a.action.value] for a in actions], np.int64)
-        away = columns.rows(list(dislike))
-        away = away[away >= 0]
-        return make_queries(
-            columns,
-            np.array([0, len(rows)]),
-            rows,
-            now=self._clock(),
-            half_life=bundle.funnel.recall.session_half_life,
-            action_weights=seed_weights(self._weights, codes),
-            filters=(filters,),
-            exclude_seeds=exclude_seeds,
-            places=[place],
-            dislikes=(np.array([0, len(away)]), away),
-        )
-
-    def _encode(self, item: Item, spaces: Sequence[str]) -> dict[str, Floats]:
-        """float32[1, d] by space, for the spaces that the item has something for."""
-        vectors = {}
-        for space in spaces:
-            encoder = self._encoders.get(space)
-            if encoder is not None and encoder.key(item) is not None:
-                encoded = encoder.encode([item])
-                if encoded.ok[0]:
-                    vectors[space] = encoded.vectors
-        return vectors
 
     def _answer(
         self, bundle: Bundle, ranked: Ranked, k: int, decision_id: str, explain: bool
@@ -374,6 +272,7 @@ class Service:
         self,
         bundle: Bundle,
         request: SimilarRequest | SessionRecallRequest,
+        asked: Question,
         answer: Answer,
         shown: Explored,
         epsilon: float,
@@ -383,15 +282,8 @@ class Service:
         if self._decisions is not None:
             self._decisions.record(
                 decided(
-                    request, answer, shown, bundle.funnel.corpus.columns,
+                    request, asked.seeds, answer, shown, bundle.funnel.corpus.columns,
                     most=self._settings.decisions.candidates, epsilon=epsilon,
                     occurred_at=self._clock(), traceparent=traceparent,
                 )
             )  # fmt: skip
-
-
-def in_order(actions: Sequence[SessionAction]) -> tuple[SessionAction, ...]:
-    """Oldest first: by time where every action has one, else as given."""
-    if any(a.ts is None for a in actions):
-        return tuple(actions)
-    return tuple(sorted(actions, key=lambda a: a.ts or 0))

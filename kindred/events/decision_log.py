@@ -14,6 +14,7 @@ from typing import Literal
 
 import structlog
 
+from kindred.events.database import begin
 from kindred.events.decision_tables import (
     Row,
     open_decisions,
@@ -168,7 +169,7 @@ class DecisionLog:
             if self._db is None:
                 self._db = open_decisions(self._path, self._patience_s)
                 keep_ended(self._db, self._path)
-            self._db.execute("BEGIN IMMEDIATE")
+            begin(self._db, self._patience_s)
             self._db.executemany(_INSERT, rows)
             self._db.execute("COMMIT")
         except (sqlite3.Error, OSError, LogError) as error:

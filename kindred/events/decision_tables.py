@@ -180,6 +180,7 @@ def _values(decision: Decision) -> dict[str, Any]:
         "device_id": subject.device_id,
         "session_id": subject.session_id,
         "seed_item": context.seed_item,
+        "session_items": list(context.session),
         "query": context.query,
         "category": list(context.category),
         "lat": None if place is None else place.lat,
@@ -203,6 +204,7 @@ def from_columns(row: Mapping[str, Any]) -> StoredDecision:
     subject = {name: row[name] for name in ("user_id", "device_id", "session_id", "role")}
     context = {name: row[name] for name in ("seed_item", "query", "season", "region", "platform")}
     context["category"] = row["category"] or ()
+    context["session"] = row["session_items"] or ()
     if row["lat"] is not None:
         context["place"] = {"lat": row["lat"], "lon": row["lon"]}
     shown = {"item_id": row["shown_item"], **{n: row[f"shown_{n}"] for n in _SHOWN}}

@@ -11,6 +11,7 @@ import msgspec
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from kindred.events.database import begin
 from kindred.events.decision_tables import (
     StoredDecision,
     decision_frame,
@@ -154,7 +155,7 @@ def delete(path: Path, decision_ids: Iterable[str]) -> None:
         ids = [(held,) for held in decision_ids]
         try:
             for at in range(0, len(ids), DELETED_AT_ONCE):
-                db.execute("BEGIN IMMEDIATE")
+                begin(db)
                 db.executemany(question, ids[at : at + DELETED_AT_ONCE])
                 db.execute("COMMIT")
         except sqlite3.Error:

@@ -138,7 +138,7 @@ def only_one(lake: Path, *, wait: bool) -> Iterator[bool]:
 
 
 def expire(lake: Path, log_path: Path, settings: EventSettings, now: int) -> list[str]:
-    """Delete what has been kept long enough: days of the lake, and dead letters.
+    """Delete what has been kept long enough: days of the lake, dead letters, log-ins.
 
     Returns the folders that are gone, such as `raw/dt=2025-11-20`.
     """
@@ -146,6 +146,8 @@ def expire(lake: Path, log_path: Path, settings: EventSettings, now: int) -> lis
         oldest = now - settings.rejects_keep_days * DAY
         with _writing(log_path) as db:
             db.execute("DELETE FROM rejects WHERE received_at < ?", (oldest,))
+            # What was merged that long ago is in no session any more.
+            db.execute("DELETE FROM merges WHERE at < ?", (now - settings.late_minutes * MINUTE,))
     if not settings.keep_days:
         return []
     first = f"dt={_EPOCH + timedelta(days=now // DAY - settings.keep_days)}"

@@ -18,6 +18,7 @@ DECISION_SCHEMA = pl.Schema(
         "session_id": pl.String(),
         "traceparent": pl.String(),
         "seed_item": pl.String(),
+        "session_items": pl.List(pl.String()),
         "query": pl.String(),
         "category": pl.List(pl.String()),
         "lat": pl.Float64(),

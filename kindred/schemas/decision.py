@@ -17,6 +17,8 @@ class DecisionContext(Record, frozen=True, kw_only=True):
     """What the request was about."""
 
     seed_item: Id | None = None
+    session: tuple[Id, ...] = ()
+    """Items of the visitor's session that the question started from, oldest first."""
     query: str | None = None
     category: tuple[str, ...] = ()
     place: Place | None = None

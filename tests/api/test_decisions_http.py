@@ -33,6 +33,7 @@ from kindred.events.writers import count_writers
 from kindred.indexer.models import ModelStore
 from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.rerank.rescore import rescore
+from kindred.schemas.clock import micros_now
 from kindred.schemas.query import Answer, SimilarRequest
 from kindred.schemas.settings import DecisionSettings
 from kindred.schemas.workspace import Workspace
@@ -70,6 +71,21 @@ def logged(workspace: Workspace, decision_id: str) -> StoredDecision:
 
 def kindred(workspace: Workspace, *arguments: str) -> Any:
     return CliRunner().invoke(main, ["-w", str(workspace.root), "decisions", *arguments])
+
+
+def test_a_decision_tells_the_session_that_it_started_from(url: str, workspace: Workspace) -> None:
+    now = micros_now()
+    viewed = [
+        {"event_id": f"session-{n}", "occurred_at": now - n, "action": "view",
+         "entity_id": f"item/{n}", "user_id": "eve"}
+        for n in (3, 7)
+    ]  # fmt: skip
+    assert httpx.post(f"{url}/v1/events", json={"events": viewed}).json()["accepted"] == 2
+    subject = {"user_id": "eve"}
+    answer, _ = ask(url, "/v1/similar", {"item_id": "item/3", "subject": subject})
+    assert logged(workspace, answer.decision_id).decision.context.session == ("item/7",)
+    answer, _ = ask(url, "/v1/session/recall", {"subject": subject})
+    assert logged(workspace, answer.decision_id).decision.context.session == ("item/7", "item/3")
 
 
 def test_an_answer_is_in_the_log_item_by_item(url: str, workspace: Workspace) -> None:
