@@ -112,6 +112,21 @@ def test_decisions_hold_features_merge_ranks_and_the_chances_of_their_order(
     assert 0.2 < share / decisions.height < 0.4
 
 
+def test_a_question_knows_of_its_visit_what_had_been_viewed_by_then(
+    made: tuple[Workspace, Market, MarketReport],
+) -> None:
+    decisions, events = logs(made[0])
+    asked = decisions.select("session_id", "occurred_at", "seed_item", entity_id="session_items")
+    before = asked.explode("entity_id").drop_nulls("entity_id")
+    assert before.height > 100
+    assert (before["entity_id"] != before["seed_item"]).all()
+    views = events.filter(pl.col("action") == "view")
+    first = views.group_by("session_id", "entity_id").agg(viewed_at=pl.col("occurred_at").min())
+    known = before.join(first, on=["session_id", "entity_id"], how="inner")
+    assert known.height == before.height
+    assert (known["viewed_at"] < known["occurred_at"]).all()
+
+
 def test_only_what_was_on_sale_was_shown_and_the_catalogue_knows_what_sold(
     made: tuple[Workspace, Market, MarketReport],
 ) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from kindred.experiments.marketsim.shops import Asked
 from kindred.indexer.columns import Columns
 from kindred.rerank.explore import Explored
-from kindred.retrieval.segments import places_in_runs
+from kindred.retrieval.queries import Queries
+from kindred.retrieval.segments import offsets_of, places_in_runs
 from kindred.schemas.ranking import Candidates, Rows
 
 
@@ -22,6 +23,8 @@ class Answered:
     """n answers: what was asked, and the first candidates of each, flat."""
 
     asked: Asked
+    session: tuple[Rows, Rows]
+    """(int64[n + 1], rows): what each question started from besides its seed, oldest first"""
     ids: NDArray[np.object_]
     """object[n]: decision ids"""
     trace: NDArray[np.object_]
@@ -39,12 +42,15 @@ class Answered:
     def of(
         cls,
         asked: Asked,
+        queries: Queries,
         told: Explored,
         ids: NDArray[np.object_],
         trace: NDArray[np.object_],
         most: int,
     ) -> Answered:
-        """Keeps the first `most` candidates of each answer."""
+        """Keeps the first `most` candidates of each answer; the last seed is the page's."""
+        last = np.zeros(len(queries.seeds), bool)
+        last[queries.offsets[1:] - 1] = True
         whole = told.ranked.candidates
         inside = whole.ranks < most
         kept = whole.take(inside)
@@ -63,6 +69,7 @@ class Answered:
                 lists[f"candidate_{name}"] = column
         return cls(
             asked=asked,
+            session=(offsets_of(queries.lengths - 1), queries.seeds[~last]),
             ids=ids,
             trace=trace,
             kept=kept,
@@ -76,6 +83,8 @@ class Answered:
     def columns(self, facts: Columns) -> pl.DataFrame:
         """Columns of `DECISION_SCHEMA` about the candidates, one row for each answer."""
         rows, n = self.kept.rows, len(self.ids)
+        bounds, before = self.session[0].tolist(), self.session[1].tolist()
+        items = [facts.item_ids[r] for r in before]
         sellers = facts.vocabularies["seller"]
         lists = self.lists.with_columns(
             candidate_item=pl.Series([facts.item_ids[r] for r in rows.tolist()], dtype=pl.String),
@@ -94,6 +103,9 @@ class Answered:
         each = pl.DataFrame(
             {
                 "query": pl.Series(np.arange(n), dtype=by_query.schema["query"]),
+                "session_items": pl.Series(
+                    [items[a:b] for a, b in pairwise(bounds)], dtype=pl.List(pl.String)
+                ),
                 "candidate_count": self.count,
                 "ms": [self.ms] * n,
                 "degraded": pl.Series([self.degraded] * n, dtype=pl.List(pl.String)),

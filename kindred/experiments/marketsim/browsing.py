@@ -288,7 +288,7 @@ class Browser:
         deeds = draw_deeds(worth, self.appeal.world.formats[views.row], app, k, self._rng)
         self._act(views, deeds.view, deeds.action, dwell, who, session, logged_in)
         self._mean_to_buy(views, deeds.buys, deeds.delay, who, session, logged_in)
-        return remembering(visits, owner, views.row, deeds.strongest)
+        return remembering(visits, owner, views.row, deeds.strongest, views.at + dwell)
 
     def _act(
         self, views: Views, view: Rows, code: NDArray[np.int16], dwell: Rows, who: Rows,
@@ -340,7 +340,9 @@ class Browser:
         target[turns] = draw_targets(world, visitors, k, visits.visitor[turns], leaf[turns], rng)
         at = np.maximum(best, 0)
         seed = views.row[at] if len(views.row) else np.full(n, -1, np.int64)
-        opened = views.at[at] if len(views.at) else later
+        opened = later.copy()  # what was clicked is opened beside the list, then looked at
+        opened[views.visit] = 0
+        np.maximum.at(opened, views.visit, views.at + int(SECOND / self._speed))
         return replace(
             visits,
             leaf=leaf,

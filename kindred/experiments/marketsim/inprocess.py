@@ -95,11 +95,14 @@ class FunnelShop:
         if not n:
             nobody = np.zeros(0, object)
             return Lists(np.zeros(1, np.int64), np.zeros(0, np.int64), nobody, nobody)
-        ranked = run(self._funnel, self._queries(asked), k=k, until=self._answering.until)
+        queries = self._queries(asked)
+        ranked = run(self._funnel, queries, k=k, until=self._answering.until)
         told = explored(ranked, k, self._answering.explore, self._rng)
         ids = np.array(time_ordered_ids(asked.at, self._rng), object)
         trace = hex_ids(n, self._rng)
-        self._parts.append(Answered.of(asked, told, ids, trace, max(self._answering.logged, k)))
+        self._parts.append(
+            Answered.of(asked, queries, told, ids, trace, max(self._answering.logged, k))
+        )
         shown = told.ranked.candidates.head(k)
         return Lists(shown.offsets, self._mine[shown.rows], ids, trace)
 
@@ -107,9 +110,12 @@ class FunnelShop:
         """The visit so far with the page's item as its newest."""
         visits, n = asked.visits, len(asked.seed)
         seen = np.concatenate([visits.seen, asked.seed[:, None]], axis=1)
-        did = np.concatenate([visits.did, np.full((n, 1), _VIEW, np.int16)], axis=1)
-        there = seen >= 0
-        there[:, :-1] &= visits.seen != asked.seed[:, None]
+        known = np.where(visits.did_by < asked.at[:, None], visits.did, _VIEW)
+        did = np.concatenate([known, np.full((n, 1), _VIEW)], axis=1)
+        # Each item once, at its newest moment, as a session is read from the log.
+        later = np.triu(np.ones((seen.shape[1],) * 2, bool), 1)
+        again = ((seen[:, :, None] == seen[:, None, :]) & later).any(axis=2)
+        there = (seen >= 0) & ~again
         rows = self._row[seen[there]]
         home = self._visitors.place[visits.visitor]
         queries = make_queries(

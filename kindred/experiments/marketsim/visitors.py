@@ -83,6 +83,8 @@ class Visits:
     """int64[n, HISTORY]: items viewed, newest last, -1 before the first"""
     did: NDArray[np.int16]
     """int16[n, HISTORY]: code of the strongest action on each"""
+    did_by: Rows
+    """int64[n, HISTORY] µs: when that was done at the latest"""
 
     def __len__(self) -> int:
         return len(self.visitor)
@@ -100,18 +102,24 @@ class Visits:
         return replace(self, **both)
 
 
-def remembering(visits: Visits, owner: Rows, rows: Rows, did: NDArray[np.int16]) -> Visits:
-    """The visits with what they viewed, newest last; `owner` rises."""
-    seen, done = visits.seen.copy(), visits.did.copy()
+def remembering(
+    visits: Visits, owner: Rows, rows: Rows, did: NDArray[np.int16], by: Rows
+) -> Visits:
+    """The visits with what they viewed, newest last; what else was `did` was done `by` then.
+
+    `owner` int64[m] is the place of each view's visit in the batch; a visit's views are in order.
+    """
+    seen, done, done_by = visits.seen.copy(), visits.did.copy(), visits.did_by.copy()
     left = np.arange(len(owner))
     while len(left):  # once for the first view of each visit, again for its second, …
         _, first = np.unique(owner[left], return_index=True)
         now = left[first]
         at = owner[now]
-        seen[at, :-1], done[at, :-1] = seen[at, 1:], done[at, 1:]
-        seen[at, -1], done[at, -1] = rows[now], did[now]
+        for held, new in ((seen, rows), (done, did), (done_by, by)):
+            held[at, :-1] = held[at, 1:]
+            held[at, -1] = new[now]
         left = np.delete(left, first)
-    return replace(visits, seen=seen, did=done)
+    return replace(visits, seen=seen, did=done, did_by=done_by)
 
 
 def begin_visits(
@@ -139,6 +147,7 @@ def begin_visits(
         pages=np.zeros(n, np.int64),
         seen=np.full((n, HISTORY), -1, np.int64),
         did=np.zeros((n, HISTORY), np.int16),
+        did_by=np.zeros((n, HISTORY), np.int64),
     )
 
 
