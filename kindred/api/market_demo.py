@@ -18,7 +18,7 @@ from kindred import __version__
 from kindred.api import learning
 from kindred.api.demo import Making, Step, Steps
 from kindred.api.market import Market, make_history, stock, withdraw
-from kindred.api.market_plan import HISTORY_SHARE, MARK, MarketPlan
+from kindred.api.market_plan import HISTORY_SHARE, MARK, MarketPlan, held_plan
 from kindred.api.wiring import build, current_models, index_is_fresh, train
 from kindred.events.lake import Lake
 from kindred.experiments.marketsim.browsing import Browser
@@ -76,9 +76,8 @@ DEEDS = (
 
 def demo_plan(workspace: Workspace, seed: int, now: int | None = None) -> MarketPlan:
     """The plan that the workspace holds, or one whose history ends now."""
-    mark = workspace.root / MARK
-    if mark.is_file():
-        return msgspec.json.decode(mark.read_bytes(), type=MarketPlan)
+    if (workspace.root / MARK).is_file():
+        return held_plan(workspace)
     return MarketPlan(
         impressions=1, items=ITEMS, visitors=VISITORS, days=DAYS, k=K, explore=EXPLORE, seed=seed,
         start=(micros_now() if now is None else now) - round(HISTORY_SHARE * DAYS * DAY),

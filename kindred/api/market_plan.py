@@ -97,8 +97,7 @@ def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool) -> None:
     """
     mark = workspace.root / MARK
     if mark.is_file():
-        held = msgspec.json.decode(mark.read_bytes(), type=MarketPlan)
-        if held != plan:
+        if held_plan(workspace) != plan:
             raise InputError(
                 f"{workspace.root} holds a market of another plan: name another folder with "
                 "`kindred --workspace FOLDER`, or the same options",
@@ -146,7 +145,14 @@ def held_plan(workspace: Workspace) -> MarketPlan:
     mark = workspace.root / MARK
     if not mark.is_file():
         raise InputError(f"{workspace.root} holds no simulated market", "$.workspace")
-    return msgspec.json.decode(mark.read_bytes(), type=MarketPlan)
+    try:
+        return msgspec.json.decode(mark.read_bytes(), type=MarketPlan)
+    except msgspec.MsgspecError as error:
+        raise InputError(
+            f"{mark} is no plan of this version ({error}): name another folder with "
+            "`kindred --workspace FOLDER`",
+            "$.workspace",
+        ) from error
 
 
 def settings_of(workspace: Workspace, environment: Mapping[str, str]) -> KindredSettings:
