@@ -94,7 +94,70 @@ def similar(name: str) -> str:
     return table(("ms", "p50", "p95", "p99"), rows)
 
 
-MAKERS = {"next_item": next_item, "filtered_recall": filtered_recall, "similar": similar}
+def spread(values: dict[str, float]) -> tuple[str, ...]:
+    """p50, p95, p99 with two decimals."""
+    return tuple(f"{values[q]:.2f}" for q in ("p50", "p95", "p99"))
+
+
+def events(name: str) -> str:
+    """Acknowledged events a second by what they are and how many come at once."""
+    d = read(name)
+    rows = [
+        (
+            r["mix"],
+            r["batch"],
+            f"{r['per_second']:,.0f}",
+            *(f"{r['ms'][q]:.1f}" for q in ("p50", "p95")),
+            f"{r['cores']:.2f}",
+        )
+        for r in d["rounds"]
+    ]
+    head = ("events", "in a request", "acknowledged/s", "p50 ms", "p95 ms", "cores of the service")
+    return table(head, rows)
+
+
+def freshness(name: str) -> str:
+    """From an event's first byte to answers that know of it, and a session's reading."""
+    d = read(name)
+    rows = [("acknowledged", *spread(d["acknowledged"]))]
+    rows += [(f"in the answers of {who}", *spread(ms)) for who, ms in d["seen"].items()]
+    rows += [
+        (f"reading a session of {r['mean_actions']:g} actions, log of {r['events']:,}",
+         *(f"{r['ms'][q]:.3f}" for q in ("p50", "p95", "p99")))
+        for r in d["reads"]
+    ]  # fmt: skip
+    return table(("ms", "p50", "p95", "p99"), rows)
+
+
+def shown_lists(name: str) -> str:
+    """Orders of later lists by purchase rank and NDCG, with the ranker's paired leads."""
+    d = read(name)
+    parts = []
+    for which, part in d["slices"].items():
+        metrics = next(iter(part["methods"].values()))
+        rows = [(m, *(interval(v) for v in of.values())) for m, of in part["methods"].items()]
+        about = (
+            f"**{which} lists**: {part['lists']:,} after {d['train_until']}, "
+            f"{part['lists with a purchase']:,} with a purchase; seeds {d['seeds']}, 95 % "
+            "bootstrap over visitors. Simulated."
+        )
+        leads = [
+            f"ranker − {other}: purchase rank {x['purchase rank'][0]:+.3f} "
+            f"[{x['purchase rank'][1]:+.3f}, {x['purchase rank'][2]:+.3f}] (less is better)"
+            for other, x in part["differences"].items()
+        ]
+        parts += [about, table(("order", *metrics), rows), "  \n".join(leads)]
+    return "\n\n".join(parts)
+
+
+MAKERS = {
+    "next_item": next_item,
+    "filtered_recall": filtered_recall,
+    "similar": similar,
+    "events": events,
+    "freshness": freshness,
+    "shown_lists": shown_lists,
+}
 
 
 def main() -> None:
