@@ -4,10 +4,13 @@ to date."""
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 WAIT_S = 10.0
 _LOOK_S = 0.001
@@ -27,6 +30,92 @@ def connect(path: Path, wait_s: float = WAIT_S) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA synchronous = FULL")
     return db
+
+
+def file_number(path: Path) -> int | None:
+    """The file at `path`, None where there is none: another number is another file."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def connect_reader(
+    path: Path, wait_s: float = WAIT_S, mapped: int = 0
+) -> sqlite3.Connection | None:
+    """A connection that only reads; None where there is no file, or no tables in it yet.
+
+    mapped: bytes of the file that are read where they lie. sqlite3.Error.
+    """
+    if not path.exists():
+        return None
+    where = f"file:{quote(bytes(path))}?mode=ro"
+    db = sqlite3.connect(
+        where, uri=True, timeout=wait_s, isolation_level=None, check_same_thread=False
+    )
+    try:
+        if _format(db):
+            db.execute(f"PRAGMA mmap_size = {mapped}")
+            return db
+    except BaseException:
+        db.close()
+        raise
+    db.close()
+    return None
+
+
+@contextmanager
+def reading(
+    path: Path, what: str, error: Callable[[str], Exception]
+) -> Iterator[sqlite3.Connection | None]:
+    """`connect_reader` for a while; `error` where the `what` at `path` cannot be read."""
+    try:
+        db = connect_reader(path)
+        if db is None:
+            yield None
+            return
+        with closing(db):
+            yield db
+    except (sqlite3.Error, OSError) as failure:
+        raise error(f"the {what} {path}: {failure}") from failure
+
+
+class Readers:
+    """`connect_reader` once for each thread, and again where another file has taken its place."""
+
+    def __init__(self, path: Path, wait_s: float = WAIT_S, mapped: int = 0) -> None:
+        self._path, self._wait_s, self._mapped = path, wait_s, mapped
+        self._mine = threading.local()
+        self._lock = threading.Lock()
+        self._opened: set[sqlite3.Connection] = set()
+
+    def connection(self) -> sqlite3.Connection | None:
+        """This thread's connection; None as `connect_reader` says. sqlite3.Error, OSError."""
+        held: tuple[int | None, sqlite3.Connection] | None = getattr(self._mine, "held", None)
+        number = file_number(self._path)
+        if held is not None:
+            if held[0] == number:
+                return held[1]
+            self._mine.held = None
+            with self._lock:
+                self._opened.discard(held[1])
+            held[1].close()
+        # The number is from before the file was opened: replaced between the two, it is opened
+        # once too often, never once too seldom.
+        db = connect_reader(self._path, self._wait_s, self._mapped)
+        if db is not None:
+            self._mine.held = number, db
+            with self._lock:
+                self._opened.add(db)
+        return db
+
+    def close(self) -> None:
+        """Release the files; no thread may be reading."""
+        with self._lock:
+            for db in self._opened:
+                db.close()
+            self._opened.clear()
+            self._mine = threading.local()
 
 
 def prepare(
