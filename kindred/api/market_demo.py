@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import blake2b
 
 import httpx
@@ -188,7 +189,9 @@ def live_visitors(
 
 def world_now(workspace: Workspace, plan: MarketPlan) -> int:
     """µs of the world at which its workspace stands: after its history, or after its visitors."""
-    return plan.ends if any((workspace.lake / "decisions").glob("dt=*")) else plan.opens
+    last = f"dt={datetime.fromtimestamp(plan.ends / 1e6, UTC):%Y-%m-%d}"
+    days = (workspace.lake / "decisions").glob("dt=*")  # those of a served market are later
+    return plan.ends if any(day.name <= last for day in days) else plan.opens
 
 
 def displayed_in(workspace: Workspace, market: Market) -> Mask:

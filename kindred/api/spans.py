@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from kindred import __version__
-from kindred.events.tracing import NAME
+from kindred.events.tracing import NAME, export_spans
 from kindred.schemas.errors import SettingsError
 from kindred.schemas.settings import TelemetrySettings
 
@@ -48,6 +48,7 @@ def start_tracing(settings: TelemetrySettings, process: str) -> None:
         BatchSpanProcessor(_exporter(settings), schedule_delay_millis=EXPORT_MS)
     )
     trace.set_tracer_provider(_provider)
+    export_spans()
 
 
 def _exporter(settings: TelemetrySettings) -> Any:

@@ -58,8 +58,9 @@ CREATE TABLE merges (
     anonymous TEXT NOT NULL,
     user_id TEXT NOT NULL,
     at INTEGER NOT NULL,
-    PRIMARY KEY (user_id, anonymous)
-) WITHOUT ROWID
+    PRIMARY KEY (user_id, anonymous, at)
+) WITHOUT ROWID;
+CREATE INDEX merges_by_anonymous ON merges (anonymous, at)
 """,
     ),
 )

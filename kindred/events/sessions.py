@@ -29,21 +29,24 @@ _MAPPED = 1 << 30
 _READ = "SELECT occurred_at, event_id, action, entity_kind, entity_id, text FROM events WHERE "
 _ACTED = f" AND action > {max(ACTION_CODE[a.value] for a in PASSIVE)} AND occurred_at >= :since"
 _NEWEST = " ORDER BY occurred_at DESC, event_id DESC LIMIT :most"
-_OWN = {
-    "user": f"{_READ}user_id = :user{_ACTED}",
-    "device": f"{_READ}device_id = :device AND user_id IS NULL{_ACTED}",
-    "session": f"{_READ}session_id = :session AND (user_id IS NULL OR user_id = :user){_ACTED}",
-    "alone": f"{_READ}session_id = :session{_ACTED}",
-}
-_MERGED = "SELECT anonymous, at FROM merges WHERE user_id = ?"
-_BEFORE_LOGIN = {
-    "device": f"{_READ}device_id = :id AND user_id IS NULL{_ACTED} AND occurred_at <= :at",
-    "session": f"{_READ}session_id = :id AND user_id IS NULL{_ACTED} AND occurred_at <= :at",
-}
-_MERGE = (
-    "INSERT INTO merges (anonymous, user_id, at) VALUES (?, ?, ?) "
-    "ON CONFLICT DO UPDATE SET at = max(at, excluded.at)"
+# Whose an action without a user has become: the user's who was the next to log in there.
+_OWNER = (
+    "(SELECT m.user_id FROM merges m WHERE m.anonymous IN ('device:' || device_id, 'session:' || "
+    "session_id) AND m.at >= events.occurred_at ORDER BY m.at LIMIT 1)"
 )
+_FREE = f"user_id IS NULL AND {_OWNER} IS NULL"
+_MINE = f"user_id IS NULL AND {_OWNER} = :user"
+_USER = f"{_READ}user_id = :user{_ACTED}{_NEWEST}"
+_DEVICE = f"{_READ}device_id = :device AND {_FREE}{_ACTED}{_NEWEST}"
+_SESSION = (
+    f"{_READ}session_id = :session AND (user_id = :user OR ({_FREE}) OR ({_MINE})){_ACTED}{_NEWEST}"
+)
+_LOG_INS = "SELECT DISTINCT anonymous FROM merges WHERE user_id = ?"
+_BEFORE_LOGIN = {
+    "device": f"{_READ}device_id = :id AND {_MINE}{_ACTED}{_NEWEST}",
+    "session": f"{_READ}session_id = :id AND {_MINE}{_ACTED}{_NEWEST}",
+}
+_MERGE = "INSERT OR IGNORE INTO merges (anonymous, user_id, at) VALUES (?, ?, ?)"
 _WAIT_S = 5.0
 _Row = tuple[int, str, int, str, str, str | None]
 
@@ -91,9 +94,9 @@ class Sessions:
         """The visitor's last hour.
 
         A user's actions under any device, and those of before the log-in that `merge` told of;
-        without a user the device's anonymous ones, so that whoever shares a device with a user
-        who logged out sees nothing of theirs. A session id named beside them adds its actions,
-        as far as no other user did them.
+        without a user the device's anonymous ones. A session id adds what was done in it by the
+        same user, or by nobody. Nobody sees what a user did, before logging in too, without being
+        named as that user: devices are shared.
         """
         since = self._clock() - self._window
         try:
@@ -148,17 +151,16 @@ class Sessions:
             "user": user, "device": device, "session": session,
             "since": since, "most": self._most,
         }  # fmt: skip
-        named = [("user", user), ("device", device if user is None else None)]
-        if session is not None:
-            named.append(("alone" if user is None and device is None else "session", session))
         rows: list[_Row] = []
-        for which, name in named:
-            if name is not None:
-                rows += db.execute(_OWN[which] + _NEWEST, asked)
         if user is not None:
-            for anonymous, at in db.execute(_MERGED, (user,)).fetchall():
+            rows += db.execute(_USER, asked)
+            for (anonymous,) in db.execute(_LOG_INS, (user,)).fetchall():
                 kind, _, name = anonymous.partition(":")
-                rows += db.execute(_BEFORE_LOGIN[kind] + _NEWEST, {**asked, "id": name, "at": at})
+                rows += db.execute(_BEFORE_LOGIN[kind], {**asked, "id": name})
+        elif device is not None:
+            rows += db.execute(_DEVICE, asked)
+        if session is not None:
+            rows += db.execute(_SESSION, asked)
         return rows
 
 
@@ -176,24 +178,29 @@ def sessions_at(
 ) -> pl.DataFrame:
     """Sessions as of past moments, from events (EVENT_SCHEMA): what `Sessions.of` said then.
 
-    `asked` has `ask` (any key), `by` (`user_id`, `device_id` or `session_id`), `id` and `at` µs.
-    Answers `ask`, `place` (0 = newest), `occurred_at`, `action` code, `entity_kind`, `entity_id`;
-    merges are not looked at.
+    `asked` has `ask` (any key), `user_id`, `device_id`, `session_id` (null where not named) and
+    `at` µs. Answers `ask`, `place` (0 = newest), `occurred_at`, `action` code, `entity_kind`,
+    `entity_id`. Log-ins are not in the events, so nothing is merged.
     """
     passive = [a.value for a in PASSIVE]
     acted = events.filter(~pl.col("action").is_in(passive)).select(
         "event_id", "occurred_at", "entity_kind", "entity_id", "user_id", "device_id",
         "session_id", action=pl.col("action").replace_strict(ACTION_CODE, return_dtype=pl.Int64),
     )  # fmt: skip
-    found = []
-    for by in ("user_id", "device_id", "session_id"):
-        mine = asked.lazy().filter(pl.col("by") == by).select("ask", "at", pl.col("id").alias(by))
-        theirs = acted.filter(pl.col("user_id").is_null()) if by == "device_id" else acted
-        found.append(theirs.join(mine, on=by).select(_KEPT))
+    named = asked.lazy().select("ask", "at", *_WHO, named="user_id")
+    anonymous = pl.col("user_id").is_null()
+    own = anonymous | (pl.col("user_id") == pl.col("named"))
+    nobody = acted.filter(anonymous)
+    found = [
+        acted.join(named.drop("device_id", "session_id"), on="user_id"),
+        nobody.join(named.filter(anonymous).drop("user_id", "session_id"), on="device_id"),
+        acted.join(named.drop("user_id", "device_id"), on="session_id").filter(own),
+    ]
     age = pl.col("at") - pl.col("occurred_at")
     ordered = (
-        pl.concat(found)
+        pl.concat([frame.select(_KEPT) for frame in found])
         .filter(age.is_between(0, settings.window_minutes * MINUTE))
+        .unique(["ask", "event_id"])
         .sort("ask", "occurred_at", "event_id", descending=[False, True, True])
         .with_columns(place=pl.int_range(pl.len()).over("ask"))
         .filter(pl.col("place") < settings.actions)
@@ -203,4 +210,5 @@ def sessions_at(
     ).collect()
 
 
+_WHO = ("user_id", "device_id", "session_id")
 _KEPT = ("ask", "at", "event_id", "occurred_at", "action", "entity_kind", "entity_id")

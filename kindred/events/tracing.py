@@ -2,7 +2,7 @@
 
 The W3C `traceparent` that travels with decisions and events is the parent, so a trace goes on
 where another process, or another hour, takes it up. Only OpenTelemetry's interface is used here:
-without an exporter (`settings.telemetry`) a hop costs a look at one character.
+without an exporter (`settings.telemetry`) a hop costs a look at one flag.
 """
 
 from __future__ import annotations
@@ -13,9 +13,18 @@ from contextlib import contextmanager
 NAME = "kindred"
 
 
+_exported = False
+
+
+def export_spans() -> None:
+    """From here on this process records spans: an exporter is there to take them."""
+    global _exported
+    _exported = True
+
+
 def sampled(traceparent: str | None) -> bool:
-    """Whether the trace is recorded: bit 0 of its flags."""
-    return traceparent is not None and int(traceparent[-1], 16) & 1 == 1
+    """Whether a span of this trace goes anywhere: an exporter is on, and bit 0 of the flags."""
+    return _exported and traceparent is not None and int(traceparent[-1], 16) & 1 == 1
 
 
 @contextmanager

@@ -23,10 +23,10 @@ The bound is that of a double, in which stores and browsers compare numbers."""
 Minor = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """An amount of money in minor units."""
 
-Country = Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")]
+Country = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$(?!\n)")]
 """ISO 3166-1 alpha-2."""
 
-Currency = Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")]
+Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
 """ISO 4217."""
 
 Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90)]

@@ -102,7 +102,7 @@ class Event(Record, frozen=True, kw_only=True):
     decision_id: Id | None = None
     position: Annotated[int, Meta(ge=0, le=255)] | None = None
     traceparent: (
-        Annotated[str, Meta(pattern="^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")] | None
+        Annotated[str, Meta(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$(?!\n)")] | None
     ) = None
     country: Country | None = None
     postcode: Annotated[str, Meta(max_length=16)] | None = None

@@ -23,7 +23,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ApiKey(Settings, frozen=True, kw_only=True):
     """One caller's key."""
 
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
     """SHA-256 of the secret, in hex; `kindred keys new` prints a secret and this."""
     scopes: tuple[Literal["read", "write", "admin"], ...] = ("read",)
     """What the key may do: read answers, write items and events, see operations."""

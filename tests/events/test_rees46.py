@@ -47,7 +47,7 @@ def test_sessions_rebuilt_from_the_log_are_those_that_were_served(
     log = EventLog.open(live.log, EventSettings(), clock=lambda: now[0])
     sessions = Sessions(live.log, SessionSettings(), clock=lambda: now[0])
     random = np.random.default_rng(7)
-    asked: list[tuple[str, str, int]] = []
+    asked: list[tuple[str, str | None, int]] = []
     served: list[tuple[tuple[int, ...], tuple[int, ...], tuple[str, ...]]] = []
     halves = (pl.col("occurred_at") // HALF_MINUTE).alias("half_minute")
     for _, part in told.group_by(halves, maintain_order=True):
@@ -55,9 +55,10 @@ def test_sessions_rebuilt_from_the_log_are_those_that_were_served(
         now[0] = rows[-1]["occurred_at"]
         log.append(msgspec.convert(rows, list[Event])).result()
         for at in random.integers(len(rows), size=2).tolist():
-            by = ("user_id", "session_id")[at % 2]
-            session = sessions.of(Subject(**{by: rows[at][by]}))
-            asked.append((by, rows[at][by], now[0]))
+            who = {"user_id": rows[at]["user_id"]}
+            who["session_id"] = rows[at]["session_id"] if at % 2 else None
+            session = sessions.of(Subject(**who))
+            asked.append((who["user_id"], who["session_id"], now[0]))
             served.append((session.occurred_at, session.action, session.entity_id))
         roll(LoggedEvents(live.log), live.lake, closed_before(now[0], EventSettings()))
     log.close()
@@ -66,7 +67,8 @@ def test_sessions_rebuilt_from_the_log_are_those_that_were_served(
     everything = all_events(live.lake, live.log)
     assert everything.collect().sort("occurred_at", "event_id").equals(told)
 
-    names = pl.DataFrame(asked, schema=["by", "id", "at"], orient="row").with_row_index("ask")
+    names = pl.DataFrame(asked, schema=["user_id", "session_id", "at"], orient="row")
+    names = names.with_columns(device_id=pl.lit(None, pl.String)).with_row_index("ask")
     rebuilt = sessions_at(everything, names, SessionSettings())
     assert max(len(session[0]) for session in served) > 10
     for ask, session in enumerate(served):

@@ -98,7 +98,8 @@ def test_a_device_shows_nothing_of_the_user_who_logged_out(tmp_path: Path) -> No
     assert read.of(Subject(device_id="d")).entity_id == ("anyones",)
     assert read.of(Subject(device_id="d", session_id="s")).entity_id == ("anyones",)
     assert read.of(Subject(user_id="other", session_id="s")).entity_id == ("anyones",)
-    assert read.of(Subject(session_id="s")).entity_id == ("anyones", "hers")
+    assert read.of(Subject(session_id="s")).entity_id == ("anyones",)
+    assert read.of(Subject(user_id="her", session_id="s")).entity_id == ("anyones", "hers")
     assert read.of(Subject(user_id="her")).entity_id == ("hers",)
 
 
@@ -125,6 +126,22 @@ def test_a_log_in_brings_the_anonymous_actions_of_before_it(tmp_path: Path) -> N
     assert early.of(Subject(user_id="u")).entity_id == ()
     with pytest.raises(InputError):
         read.merge(Subject(user_id="u"), "u")
+
+
+def test_what_a_user_did_before_the_log_in_is_nobody_elses_afterwards(tmp_path: Path) -> None:
+    path = tmp_path / "log.sqlite"
+    there = {"user_id": None, "device_id": "d", "session_id": "s"}
+    told = [event(event_id=f"e{n}", entity_id=f"at-{n}", occurred_at=NOW + n, **there)
+            for n in (10, 30, 50, 70)]  # fmt: skip
+    written(path, told)
+    for moment, user in ((20, "ann"), (40, "bob"), (60, "ann")):
+        sessions(path, NOW + moment).merge(Subject(device_id="d"), user)
+    read = sessions(path, NOW + 80)
+    assert read.of(Subject(user_id="ann")).entity_id == ("at-50", "at-10")
+    assert read.of(Subject(user_id="bob")).entity_id == ("at-30",)
+    assert read.of(Subject(device_id="d")).entity_id == ("at-70",)
+    assert read.of(Subject(session_id="s")).entity_id == ("at-70",)
+    assert read.of(Subject(user_id="bob", session_id="s")).entity_id == ("at-70", "at-30")
 
 
 def test_a_log_that_cannot_be_read_says_so(tmp_path: Path) -> None:
@@ -165,14 +182,16 @@ def test_rebuilt_from_columns_a_session_is_the_one_read_live(
     written(path, told)
     live = sessions(path, actions=most)
     frame = event_columns(pl.DataFrame([msgspec.to_builtins(e) for e in told] or {"event_id": []}))
-    ids = [(by, name) for by in ("user_id", "device_id", "session_id") for name in "ab"]
+    named = [(u, d, n) for u in (None, "a") for d in (None, "a", "b") for n in (None, "a", "b")]
     asked = pl.DataFrame(
-        {"ask": range(len(ids)), "by": [b for b, _ in ids], "id": [i for _, i in ids],
-         "at": [NOW] * len(ids)}
+        [(ask, *ids, NOW) for ask, ids in enumerate(named)],
+        {"ask": pl.Int64, "user_id": pl.String, "device_id": pl.String, "session_id": pl.String,
+         "at": pl.Int64},
+        orient="row",
     )  # fmt: skip
     rebuilt = sessions_at(frame.lazy(), asked, SessionSettings(actions=most))
-    for ask, (by, name) in enumerate(ids):
-        expected = live.of(Subject(**{by: name}))
+    for ask, (user, device, session) in enumerate(named):
+        expected = live.of(Subject(user_id=user, device_id=device, session_id=session))
         found = rebuilt.filter(pl.col("ask") == ask).sort("place")
         assert tuple(found["entity_id"]) == expected.entity_id
         assert tuple(found["occurred_at"]) == expected.occurred_at
@@ -195,4 +214,5 @@ def test_a_session_is_an_indexed_read(tmp_path: Path) -> None:
     with sqlite3.connect(path) as reader:
         plans = [str(reader.execute(f"EXPLAIN QUERY PLAN {q}").fetchall()) for q in asked]
     assert len(plans) == 5
+    assert "SCAN" not in " ".join(plans)
     assert all("USING INDEX" in plan or "PRIMARY KEY" in plan for plan in plans)
