@@ -7,7 +7,6 @@ another reads next. `sessions_at` says the same of any moment from columns of ev
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from kindred.events.actions import PASSIVE
-from kindred.events.database import begin
+from kindred.events.database import Readers, begin
 from kindred.events.log_tables import open_log_file
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import InputError, LogError
@@ -26,6 +25,8 @@ from kindred.schemas.settings import SessionSettings
 
 MINUTE = 60_000_000
 _MAPPED = 1 << 30
+"""Bytes of the log that are read where they lie in memory."""
+_LOOK_S = 0.1
 _READ = "SELECT occurred_at, event_id, action, entity_kind, entity_id, text FROM events WHERE "
 _ACTED = f" AND action > {max(ACTION_CODE[a.value] for a in PASSIVE)} AND occurred_at >= :since"
 _NEWEST = " ORDER BY occurred_at DESC, event_id DESC LIMIT :most"
@@ -87,8 +88,8 @@ class Sessions:
         self._path, self._clock = path, clock
         self._window = settings.window_minutes * MINUTE
         self._most = settings.actions
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        # A reader waits for no writer in WAL; the time-out is for the moment of a checkpoint.
+        self._readers = Readers(path, wait_s=_LOOK_S, mapped=_MAPPED)
 
     def of(self, subject: Subject) -> Session:
         """The visitor's last hour.
@@ -100,9 +101,9 @@ class Sessions:
         """
         since = self._clock() - self._window
         try:
-            db = self._connection()
+            db = self._readers.connection()
             return newest([] if db is None else self._rows(db, subject, since), self._most)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise LogError(f"sessions: {error}") from error
 
     def merge(self, anonymous: Subject, user_id: str) -> None:
@@ -126,24 +127,7 @@ class Sessions:
 
     def close(self) -> None:
         """Release the files."""
-        for db in self._opened:
-            db.close()
-        self._opened.clear()
-        self._local = threading.local()
-
-    def _connection(self) -> sqlite3.Connection | None:
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
-            if not self._path.is_file():
-                return None
-            # A reader never waits for a writer in WAL; the time-out is for a checkpoint's moment.
-            db = sqlite3.connect(
-                f"file:{self._path}?mode=ro", uri=True, timeout=0.1, check_same_thread=False
-            )
-            db.execute(f"PRAGMA mmap_size = {_MAPPED}")  # pages are read where they lie
-            self._local.db = db
-            self._opened.append(db)
-        return db
+        self._readers.close()
 
     def _rows(self, db: sqlite3.Connection, subject: Subject, since: int) -> list[_Row]:
         user, device, session = subject.user_id, subject.device_id, subject.session_id

@@ -48,8 +48,16 @@ def sessions(path: Path, now: int = NOW, **chosen: int) -> Sessions:
     return Sessions(path, SessionSettings(**chosen), clock=lambda: now)
 
 
-def test_a_log_that_is_not_there_has_no_sessions(tmp_path: Path) -> None:
-    assert len(sessions(tmp_path / "log.sqlite").of(Subject(user_id="u"))) == 0
+def test_a_log_that_is_not_there_has_no_sessions_until_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "a#folder?of 100%" / "log.sqlite"
+    path.parent.mkdir()
+    read = sessions(path)
+    assert len(read.of(Subject(user_id="u"))) == 0
+    written(path, [event(event_id="1", user_id="u", occurred_at=NOW)])
+    assert len(read.of(Subject(user_id="u"))) == 1
+    path.rename(path.with_name("another"))
+    written(path, [])
+    assert len(read.of(Subject(user_id="u"))) == 0
 
 
 def test_a_session_is_the_newest_actions_of_the_last_hour(tmp_path: Path) -> None:
@@ -204,7 +212,7 @@ def test_a_session_is_an_indexed_read(tmp_path: Path) -> None:
     live = sessions(path)
     asked: list[str] = []
     live.of(Subject(user_id="u", session_id="s"))
-    db = live._connection()
+    db = live._readers.connection()
     assert db is not None
     db.set_trace_callback(asked.append)
     live.of(Subject(user_id="u", device_id="d", session_id="s"))
