@@ -21,9 +21,10 @@ import structlog
 
 from kindred.events.check import Refused, actions_named
 from kindred.events.contract import Facts
-from kindred.events.database import begin
+from kindred.events.database import begin, file_number
 from kindred.events.history import logged_events
 from kindred.events.log_tables import INSERT_EVENT, INSERT_REJECT, open_log_file
+from kindred.events.telling import tell
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import LogError, LogFull
 from kindred.schemas.event import ACTION_CODE, Action, Event
@@ -81,9 +82,9 @@ class EventLog:
         self._waiting = 0
         self._closed = False
         self._db: sqlite3.Connection | None = None
-        self._opened = 0
+        self._opened: int | None = None
         self._log = structlog.get_logger("kindred.events")
-        self._thread = threading.Thread(target=self._write, name="event-log", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="event-log", daemon=True)
 
     @classmethod
     def open(
@@ -154,26 +155,36 @@ class EventLog:
             self._ready.notify()
         return batch.done
 
-    def _write(self) -> None:
-        while group := self._next_group():
-            try:
-                try:
-                    self._commit(group)
-                finally:
-                    with self._ready:
-                        self._waiting -= sum(batch.rows for batch in group)
-            except Exception as error:
-                self._let_go()
-                failure = LogError(f"the event log {self._path}: {error}")
-                failure.__cause__ = error
-                self._log.error("events were not logged", reason=str(error), batches=len(group))
-                for batch in filter(lambda batch: batch.awaited, group):
-                    batch.done.set_exception(failure)
-            else:
-                for batch in filter(lambda batch: batch.awaited, group):
-                    accepted = batch.accepted
-                    batch.done.set_result(Appended(accepted, len(batch.events) - accepted))
-        self._let_go()
+    def _run(self) -> None:
+        """Commit until the log is closed. Should the thread end before, nobody waits for it."""
+        try:
+            while group := self._next_group():
+                self._write(group)
+        finally:
+            with self._ready:
+                self._closed = True
+                left, self._waiting = [*self._queue], 0
+                self._queue.clear()
+            failure = LogError(f"the event log {self._path} is closed")
+            _settle([batch for batch in left if batch.done.set_running_or_notify_cancel()], failure)
+            self._let_go()
+
+    def _write(self, group: list[_Batch]) -> None:
+        failure = LogError(f"the event log {self._path} is closed")
+        done = False
+        try:
+            self._commit(group)
+            done = True
+        except Exception as error:
+            failure = LogError(f"the event log {self._path}: {error}")
+            failure.__cause__ = error
+        finally:  # whoever waits is told first: nothing may come between
+            with self._ready:
+                self._waiting -= sum(batch.rows for batch in group)
+            _settle([batch for batch in group if batch.awaited], None if done else failure)
+        if not done:
+            self._let_go()
+            tell(self._log, "events were not logged", failure, batches=len(group))
 
     def _next_group(self) -> list[_Batch]:
         """Batches that wait, about GROUP rows of them; none when the log is closed."""
@@ -202,18 +213,12 @@ class EventLog:
 
     def _file(self) -> sqlite3.Connection:
         """The open file; opened anew where another has taken its place."""
-        if self._db is not None and not self._same_file():
+        if self._db is not None and file_number(self._path) != self._opened:
             self._let_go()
         if self._db is None:
             self._db = open_log_file(self._path, self._busy_s)
-            self._opened = self._path.stat().st_ino
+            self._opened = file_number(self._path)
         return self._db
-
-    def _same_file(self) -> bool:
-        try:
-            return self._path.stat().st_ino == self._opened
-        except FileNotFoundError:
-            return False
 
     def _let_go(self) -> None:
         """Close the file, so that the next group begins afresh; what was begun is rolled back."""
@@ -221,6 +226,16 @@ class EventLog:
         if db is not None:
             with suppress(sqlite3.Error):  # the failure that led here has been told
                 db.close()
+
+
+def _settle(batches: Sequence[_Batch], failure: LogError | None) -> None:
+    """Tell callers what became of their batches."""
+    for batch in batches:
+        if failure is None:
+            accepted = batch.accepted
+            batch.done.set_result(Appended(accepted, len(batch.events) - accepted))
+        else:
+            batch.done.set_exception(failure)
 
 
 def _row(event: Event, facts: Facts | None, now: int, traceparent: str | None) -> tuple[Any, ...]:

@@ -215,6 +215,47 @@ class TestFailures:
         assert len(log.scan()) == 1
 
 
+class Mute:
+    """A service's log on a full disk, or whose reader has gone away."""
+
+    def error(self, *_: object, **__: object) -> None:
+        raise OSError("nobody listens")
+
+
+class TestNobodyWaitsInVain:
+    def test_where_the_failure_cannot_be_told(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("structlog.get_logger", lambda *_: Mute())
+        path.mkdir()  # no database can be there
+        log = EventLog.open(path, SETTINGS, clock)
+        for _ in range(2):
+            with pytest.raises(LogError, match=r"log\.sqlite"):
+                done(log.append([recent()]))
+        path.rmdir()
+        assert done(log.append([recent()])) == Appended(1, 0)
+        log.close()
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    def test_where_the_writing_thread_ends(self, path: Path) -> None:
+        begun = threading.Event()
+
+        class Ends(EventLog):
+            def _file(self) -> sqlite3.Connection:
+                begun.wait(30)
+                raise SystemExit
+
+        log = Ends.open(path, SETTINGS, clock)
+        waiting = [log.append([recent()]) for _ in range(3)]
+        begun.set()
+        for future in waiting:
+            with pytest.raises(LogError, match=r"log\.sqlite"):
+                done(future)
+        with pytest.raises(LogError, match="closed"):
+            log.append([recent()])
+        log.close()
+
+
 WRITER = """
 import sys
 import time
