@@ -46,6 +46,11 @@ QUEUE = 128
 ASKED_AT_ONCE = 32
 """Listings that an event batch may ask the catalogue about without a thread: it takes less than
 0.1 ms, a thread's turn several times that."""
+SLOW_S = 0.005
+"""A look into the catalogue without a thread that took longer waited for the disk, and every other
+request with it."""
+PATIENCE_S = 1.0
+"""For so long the next looks then take a thread."""
 HARD_LIMIT = 10
 """A call may take this many deadlines."""
 WRITE_LIMIT_S = 30.0
@@ -126,15 +131,18 @@ class Calls:
         max_batch: int = 500,
         read_threads: int = READ_THREADS,
         queue: int = QUEUE,
+        write_limit_s: float = WRITE_LIMIT_S,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._clock = clock
         self._wakeups = Wakeups()
+        self._disk_slow_until = 0.0
         self.max_batch = max_batch
         limit_s = HARD_LIMIT * deadline_ms / 1000
         self.reads = Lane("engine-read", read_threads, queue, limit_s)
-        self.writes = Lane("engine-write", WRITE_THREADS, queue, max(WRITE_LIMIT_S, limit_s))
+        self._write_limit_s = max(write_limit_s, limit_s)
+        self.writes = Lane("engine-write", WRITE_THREADS, queue, self._write_limit_s)
 
     async def similar(self, request: SimilarRequest, traceparent: str | None = None) -> Answer:
         """See Engine.similar."""
@@ -193,14 +201,29 @@ class Calls:
         def log() -> Future[Appended]:
             return self._engine.log_events(batch, traceparent)
 
-        logged = await self.writes.run(log) if len(batch.asks) > ASKED_AT_ONCE else log()
-        appended = await self._wakeups.result(logged)
+        begun = time.monotonic()
+        if len(batch.asks) > ASKED_AT_ONCE or (batch.asks and begun < self._disk_slow_until):
+            logged = await self.writes.run(log)
+        else:
+            logged = log()
+            if (now := time.monotonic()) - begun > SLOW_S:
+                self._disk_slow_until = now + PATIENCE_S
+        appended = await self._committed(logged)
         self._metrics.logged(appended, len(batch.refused))
         return EventResult(
             accepted=appended.accepted,
             unchanged=appended.unchanged,
             rejected=[RowError(index=r.place, path=r.path, reason=r.reason) for r in batch.refused],
         )
+
+    async def _committed(self, logged: Future[Appended]) -> Appended:
+        """What became of a batch; Hung where the log does not say."""
+        try:
+            return await self._wakeups.result(logged, self._write_limit_s)
+        except TimeoutError as error:
+            if logged.done():
+                raise
+            raise Hung(f"no commit within {self._write_limit_s:g} s") from error
 
     async def withdraw(self, item_id: str) -> bool:
         """See Engine.withdraw."""

@@ -20,8 +20,11 @@ class Wakeups:
         self._lock = threading.Lock()
         self._landed: list[asyncio.Future[None]] = []
 
-    async def result(self, future: Future[T]) -> T:
-        """The future's result or error. A caller that is cancelled cancels nothing."""
+    async def result(self, future: Future[T], limit_s: float) -> T:
+        """The future's result or error; TimeoutError where neither comes within `limit_s`.
+
+        A caller that is cancelled, or waits no longer, cancels nothing.
+        """
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
 
@@ -33,7 +36,8 @@ class Wakeups:
                 loop.call_soon_threadsafe(self._wake)
 
         future.add_done_callback(landed)
-        await waiter
+        async with asyncio.timeout(limit_s):
+            await waiter
         return future.result()
 
     def _wake(self) -> None:
