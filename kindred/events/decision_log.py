@@ -14,12 +14,9 @@ from typing import Literal
 
 import structlog
 
-from kindred.events.database import begin
-from kindred.events.decision_tables import (
-    Row,
-    open_decisions,
-    to_row,
-)
+from kindred.events.database import begin, file_number
+from kindred.events.decision_tables import Row, open_decisions, to_row
+from kindred.events.telling import tell
 from kindred.events.tracing import hop
 from kindred.events.writers import Mark, keep_ended
 from kindred.schemas.clock import micros_now
@@ -58,9 +55,9 @@ class LoggedDecision:
 class DecisionLog:
     """One process's writer; any number of processes write one file.
 
-    A thread of its own makes the records and commits them in groups. While the disk fails the
-    newest `queue` decisions wait for it; past that decisions are lost. Each loss is a missing
-    sequence number (`events.writers.count_writers`) and told to `on_outcome(outcome, count)`.
+    A thread of its own makes the records and commits them in groups. While the disk fails `queue`
+    decisions wait for it, and those that come then are lost. Each loss is a missing sequence
+    number (`events.writers.count_writers`) and told to `on_outcome(outcome, count)`.
     """
 
     def __init__(
@@ -83,6 +80,7 @@ class DecisionLog:
         self._closed = False
         self._awake, self._ending = threading.Event(), threading.Event()
         self._db: sqlite3.Connection | None = None
+        self._opened: int | None = None
         self._log = structlog.get_logger("kindred.decisions")
         self._told_at = -TELL_S
         self._mark: Mark | None = None
@@ -97,8 +95,7 @@ class DecisionLog:
         """Take a decision, without waiting; False where it is lost."""
         with self._lock:
             self._sequence += 1
-            if self._mark is not None and not self._closed:
-                self._mark.set(self._sequence)
+            self._note(self._sequence)
             taken = not self._closed and len(self._waiting) < self._most
             if taken:
                 self._waiting.append((self._sequence, logged))
@@ -107,6 +104,13 @@ class DecisionLog:
         elif not self._awake.is_set():
             self._awake.set()
         return taken
+
+    def _note(self, sequence: int) -> None:
+        if self._mark is not None:
+            try:
+                self._mark.set(sequence)
+            except OSError as error:
+                self._tell("the number of decisions cannot be kept", error)
 
     def close(self) -> None:
         """Write everything that waits, and let go of the file."""
@@ -133,7 +137,12 @@ class DecisionLog:
             with self._lock:
                 batch = list(islice(self._waiting, min(count, AT_ONCE)))
             rows = [row for sequence, logged in batch if (row := self._row(sequence, logged))]
-            written = self._write_patiently(rows)
+            try:
+                written = self._write_patiently(rows)
+            except Exception as error:  # not the disk's: waiting would not help
+                self._tell("decisions are lost", error)
+                self._disconnect()
+                written = False
             with self._lock:
                 for _ in batch:
                     self._waiting.popleft()
@@ -166,8 +175,11 @@ class DecisionLog:
 
     def _write(self, rows: Sequence[Row]) -> bool:
         try:
+            if self._db is not None and file_number(self._path) != self._opened:
+                self._disconnect()
             if self._db is None:
                 self._db = open_decisions(self._path, self._patience_s)
+                self._opened = file_number(self._path)
                 keep_ended(self._db, self._path)
             begin(self._db, self._patience_s)
             self._db.executemany(_INSERT, rows)
@@ -200,4 +212,4 @@ class DecisionLog:
         now = time.monotonic()
         if now - self._told_at >= TELL_S:
             self._told_at = now
-            self._log.error(words, reason=f"{type(error).__name__}: {error}")
+            tell(self._log, words, error)

@@ -12,6 +12,7 @@ import mmap
 import os
 import sqlite3
 import struct
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -42,31 +43,52 @@ class Mark:
 
     def __init__(self, path: Path, writer: str, begun_at: int) -> None:
         """OSError where the file cannot be made."""
-        folder = marks_of(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._path, aside = folder / writer, folder / f".{writer}"
-        self._file = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        self._path, self._begun_at = marks_of(path) / writer, begun_at
+        self._lock = threading.Lock()
+        self._file, self._map = self._made()
+
+    def _made(self) -> tuple[int, mmap.mmap]:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self._path.with_name(f".{self._path.name}")
+        file = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            os.write(self._file, _MARK.pack(begun_at, 0))
-            self._map = mmap.mmap(self._file, _MARK.size)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.write(file, _MARK.pack(self._begun_at, 0))
+            held = mmap.mmap(file, _MARK.size)
             aside.rename(self._path)
         except BaseException:
-            os.close(self._file)
+            os.close(file)
             raise
+        return file, held
 
     def set(self, assigned: int) -> None:
-        """Note the newest number; a memory write."""
-        struct.pack_into("<q", self._map, 8, assigned)
+        """Note the newest number; a memory write.
+
+        After `close` the file is made anew, for the next start to count; OSError where it cannot.
+        """
+        with self._lock:
+            if not self._map.closed:
+                struct.pack_into("<q", self._map, 8, assigned)
+                return
+            file, held = self._made()
+            struct.pack_into("<q", held, 8, assigned)
+            held.close()
+            os.close(file)
 
     def close(self, db: sqlite3.Connection | None) -> None:
         """Put the count into the table; without a connection the file stays and tells it."""
+        assigned = self._assigned()
         if db is not None:
-            _keep(db, self._path)
-        elif not _MARK.unpack(self._map)[1]:
-            self._path.unlink()  # nothing was asked of it
-        self._map.close()
-        os.close(self._file)
+            db.execute(_KEEP, (self._path.name, self._begun_at, assigned))
+        with self._lock:
+            # The file goes where it has nothing to tell: not where a number came meanwhile.
+            if (db is not None or not assigned) and self._assigned() == assigned:
+                self._path.unlink(missing_ok=True)
+            self._map.close()
+            os.close(self._file)
+
+    def _assigned(self) -> int:
+        return int(_MARK.unpack(self._map)[1])
 
 
 def keep_ended(db: sqlite3.Connection, path: Path) -> None:
@@ -78,8 +100,9 @@ def keep_ended(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _keep(db: sqlite3.Connection, mark: Path) -> None:
-    begun_at, assigned = _MARK.unpack(mark.read_bytes())
-    db.execute(_KEEP, (mark.name, begun_at, assigned))
+    told = mark.read_bytes()
+    if len(told) == _MARK.size:  # after a loss of power it may be empty
+        db.execute(_KEEP, (mark.name, *_MARK.unpack(told)))
     mark.unlink()
 
 
@@ -167,8 +190,11 @@ def _read_marks(path: Path) -> Iterator[tuple[str, int, int, bool]]:
     """(writer, begun at, assigned, still running) of those that have not put it into the table."""
     for mark in _marks(path):
         try:
-            begun_at, assigned = _MARK.unpack(mark.read_bytes())
+            told = mark.read_bytes()
         except FileNotFoundError:
             continue  # its writer has just ended: the table has it
+        if len(told) != _MARK.size:
+            continue
+        begun_at, assigned = _MARK.unpack(told)
         with try_lock(mark) as ended:
             yield mark.name, begun_at, assigned, not ended

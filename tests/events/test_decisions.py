@@ -268,6 +268,66 @@ def test_a_disk_that_fails_to_the_end_is_a_loss_that_the_next_start_counts(
     assert list(path.with_name("decisions.marks").iterdir()) == []
 
 
+class Mute:
+    """A service's log on a full disk, or whose reader has gone away."""
+
+    def error(self, *_: object, **__: object) -> None:
+        raise OSError("nobody listens")
+
+
+def test_a_failure_that_cannot_be_told_stops_nothing(
+    path: Path, lake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("structlog.get_logger", lambda *_: Mute())
+    path.mkdir()
+    told = Outcomes()
+    log = DecisionLog(path, 10, "w0.1", on_outcome=told, patience_s=0.05)
+    log.record(LoggedDecision("wrong", NOW, lambda writer, sequence: 1 // 0))  # type: ignore[arg-type, return-value]
+    log.record(decided("right"))
+    until(lambda: told.counts["lost"] == 1)
+    path.rmdir()
+    until(lambda: told.counts["written"] == 1)
+    log.close()
+    assert count_writers(lake, path)[0][2:6] == (2, 1, 1, 0)
+
+
+def test_a_decision_that_the_file_cannot_hold_keeps_no_other_from_it(
+    path: Path, lake: Path
+) -> None:
+    told = Outcomes()
+    log = DecisionLog(path, 10, "w0.1", on_outcome=told)
+    log.record(decided("far", 2**63))
+    until(lambda: told.counts["lost"] == 1)
+    log.record(decided("near"))
+    log.close()
+    assert count_writers(lake, path)[0][2:6] == (2, 1, 1, 0)
+
+
+def test_a_file_that_was_replaced_is_not_written_on(path: Path, lake: Path) -> None:
+    told = Outcomes()
+    log = DecisionLog(path, 10, "w0.1", on_outcome=told)
+    log.record(decided("old"))
+    until(lambda: told.counts["written"] == 1)
+    for file in path.parent.glob("decisions.sqlite*"):
+        file.unlink()
+    log.record(decided("new"))
+    log.close()
+    assert newest(lake, path, 9)["decision_id"].to_list() == ["new"]
+
+
+def test_what_comes_after_the_end_is_lost_and_counted(path: Path, lake: Path) -> None:
+    log = DecisionLog(path, 10, "w0.1", clock=lambda: NOW - 1)
+    log.record(decided("in time"))
+    log.close()
+    assert not log.record(decided("late"))
+    assert not log.record(decided("later"))
+    (count,) = count_writers(lake, path)
+    assert count[2:] == (3, 1, 2, 0, False)
+    log_all(path, [decided("next")], "w0.2")
+    assert [c[2:6] for c in count_writers(lake, path)] == [(3, 1, 2, 0), (1, 1, 0, 0)]
+    assert list(path.with_name("decisions.marks").iterdir()) == []
+
+
 KILLED = """
 import sys, time
 from pathlib import Path
