@@ -46,7 +46,7 @@ QUEUE = 128
 ASKED_AT_ONCE = 32
 """Listings that an event batch may ask the catalogue about without a thread: it takes less than
 0.1 ms, a thread's turn several times that."""
-SLOW_S = 0.005
+SLOW_S = 0.02
 """A look into the catalogue without a thread that took longer waited for the disk, and every other
 request with it."""
 PATIENCE_S = 1.0
@@ -201,12 +201,12 @@ class Calls:
         def log() -> Future[Appended]:
             return self._engine.log_events(batch, traceparent)
 
-        begun = time.monotonic()
-        if len(batch.asks) > ASKED_AT_ONCE or (batch.asks and begun < self._disk_slow_until):
+        begun, asked = time.monotonic(), len(batch.asks)
+        if asked > ASKED_AT_ONCE or (asked and begun < self._disk_slow_until):
             logged = await self.writes.run(log)
         else:
             logged = log()
-            if (now := time.monotonic()) - begun > SLOW_S:
+            if asked and (now := time.monotonic()) - begun > SLOW_S:
                 self._disk_slow_until = now + PATIENCE_S
         appended = await self._committed(logged)
         self._metrics.logged(appended, len(batch.refused))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from concurrent.futures import Future
 
 import msgspec
@@ -13,11 +12,12 @@ from api_engine import DictEngine
 from builders import event
 
 from kindred.api.calls import Calls
-from kindred.api.metrics import Metrics
+from kindred.api.metrics import process_metrics
 from kindred.api.problems import Hung
 from kindred.events.check import Batch
 from kindred.events.log import Appended
 from kindred.schemas.clock import micros_now
+from kindred.schemas.event import Action
 from kindred.schemas.query import EventResult
 
 
@@ -27,37 +27,41 @@ class Noting(DictEngine):
     def __init__(self) -> None:
         super().__init__()
         self.alone: list[bool] = []
-        self.slow_s = 0.0
 
     def log_events(self, batch: Batch, traceparent: str | None) -> Future[Appended]:
         self.alone.append(threading.current_thread() is not threading.main_thread())
-        time.sleep(self.slow_s)
         return super().log_events(batch, traceparent)
 
 
 def calls(engine: DictEngine, write_limit_s: float = 30.0) -> Calls:
-    return Calls(engine, Metrics(), deadline_ms=1, clock=micros_now, write_limit_s=write_limit_s)
+    return Calls(
+        engine, process_metrics(), deadline_ms=1, clock=micros_now, write_limit_s=write_limit_s
+    )
 
 
 async def put(calls: Calls, count: int) -> EventResult:
-    told = [event(occurred_at=micros_now()) for _ in range(count)]
+    told = [event(occurred_at=micros_now(), action=Action.PURCHASE) for _ in range(count)]
     return await calls.put_events([msgspec.json.encode(one) for one in told], None)
 
 
-def test_a_few_listings_are_looked_up_without_a_thread_until_the_disk_is_slow() -> None:
+def test_a_few_listings_are_looked_up_without_a_thread_until_the_disk_is_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     engine = Noting()
 
     async def ask() -> None:
         held = calls(engine)
+        monkeypatch.setattr("kindred.api.calls.SLOW_S", 1e9)
         await put(held, 1)
         await put(held, 100)
-        engine.slow_s = 0.02
+        await put(held, 1)
+        monkeypatch.setattr("kindred.api.calls.SLOW_S", 0.0)
         await put(held, 1)
         await put(held, 1)
         held.close()
 
     asyncio.run(ask())
-    assert engine.alone == [False, True, False, True]
+    assert engine.alone == [False, True, False, False, True]
 
 
 class Silent(DictEngine):
