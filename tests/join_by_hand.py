@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
-from join_rows import DAY, MINUTE, SECOND
+from join_rows import DAY, HOUR, MINUTE, SECOND
 
 Row = dict[str, Any]
 CLICKS = ("click", "view", "content_click", "content_view")
@@ -54,18 +55,23 @@ def choose(event: Row, rows: list[Row]) -> tuple[Row | None, int]:
         r for r in could if purchase and r["clicked_at"] and 0 <= at - r["clicked_at"] <= 30 * DAY
     ]
     clicked.sort(key=lambda r: (r["clicked_at"], r["decision_id"], r["position"]))
-    by = [
+    by: list[Callable[[Row], bool]] = [
         lambda r: event["decision_id"] is not None and r["decision_id"] == event["decision_id"],
         lambda r: trace(event) is not None and trace(r) == trace(event),
         lambda r: event["session_id"] is not None and r["session_id"] == event["session_id"],
         lambda r: same_visitor(r, event),
     ]
     near = [r for r in recent if at - r["occurred_at"] <= window(event)]
-    ladder = [(recent, 0), (clicked, 0), (recent, 1), (clicked, 1), (near, 2), (clicked, 3)]
+    ladder = [(clicked, link) for link in range(4)] + [(recent, 0), (recent, 1), (near, 2)]
     for candidates, link in ladder:
         if fitting := [r for r in candidates if by[link](r)]:
             return fitting[-1], link
     return None, -1
+
+
+def not_before(at: int, told: int | None) -> int:
+    """When an event happened that names an answer of `told`: its clock may be an hour slow."""
+    return told if told is not None and 0 < told - at <= HOUR else at
 
 
 def in_time(event: Row, row: Row) -> bool:
@@ -112,6 +118,7 @@ def labels(row: Row, as_of: int) -> Row:
     ends = [told + DAY]
     ends += [row["clicked_at"] + 30 * DAY] if row["clicked_at"] else []
     ends += [told + 7 * DAY] if inview is not None and not aware else []
+    end = max(ends) + HOUR  # so long an answer may come that an event of the row names
     return {
         "decision_id": row["decision_id"],
         "position": row["position"],
@@ -129,24 +136,32 @@ def labels(row: Row, as_of: int) -> Row:
         if halo
         else None,
         "attribution": LINKS[max(link for _, link in row["events"])] if done else None,
-        "censored": max(ends) >= as_of,
+        "censored": end >= as_of,
     }
 
 
 def join_by_hand(decisions: pl.DataFrame, events: pl.DataFrame, as_of: int) -> list[Row]:
     """The columns of `labels`, by time, decision and position; default windows."""
     rows = shown_rows(decisions, as_of)
-    happened = events.filter(pl.col("occurred_at") < as_of).sort("occurred_at")
-    happened = happened.to_dicts()
+    happened = events.filter(pl.col("occurred_at") < as_of).to_dicts()
+    told_at = {
+        d["decision_id"]: d["occurred_at"]
+        for d in decisions.iter_rows(named=True) if d["occurred_at"] < as_of
+    }  # fmt: skip
     for event in happened:
+        at = not_before(event["occurred_at"], told_at.get(event["decision_id"]))
         for row in rows:
             visit = event["action"] in ("category_view", "content_view")
             named = event["decision_id"] is not None and row["decision_id"] == event["decision_id"]
             traced = trace(event) is not None and trace(event) == trace(row)
             if visit and (named or traced):
-                row["visits"].append(event["occurred_at"])
+                row["visits"].append(at)
+    shown_at = {(row["decision_id"], row["item_id"]): row["occurred_at"] for row in rows}
     touches = [
-        e for e in happened
+        e | {"occurred_at": not_before(
+            e["occurred_at"], shown_at.get((e["decision_id"], e["entity_id"]))
+        )}
+        for e in happened
         if e["entity_kind"] in ("item", "content") and e["action"] != "impression"
     ]  # fmt: skip
     # At one moment a click goes before a purchase.

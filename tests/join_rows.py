@@ -77,9 +77,10 @@ def events(*rows: dict[str, Any]) -> pl.DataFrame:
 
 EDGES = (
     0, 1, -1, SECOND, 20 * SECOND, 20 * SECOND + 1, 30 * MINUTE, 30 * MINUTE + 1, HOUR, DAY,
-    DAY + 1, 7 * DAY, 7 * DAY + 1, 30 * DAY, 30 * DAY + 1,
+    DAY + 1, 7 * DAY, 7 * DAY + 1, 30 * DAY, 30 * DAY + 1, -MINUTE, -HOUR, -HOUR - 1,
 )  # fmt: skip
-"""Moments after an answer or an event at which a window ends, or just does not."""
+"""Moments after an answer or an event at which a window ends, or just does not; before it, those
+of slow clocks."""
 ACTIONS = (
     "impression", "inview", "inview", "click", "click", "view", "watch", "favourite", "dwell",
     "send_message", "add_to_cart", "make_offer", "place_bid", "buy_now", "purchase", "purchase",
@@ -99,9 +100,11 @@ def busy_market(seed: int, answers: int, deeds: int) -> tuple[pl.DataFrame, pl.D
     for n in range(answers):
         shown = rng.choices(items, k=rng.randint(0, 4))
         fit = rng.randint(0, 5)
+        midnight = rng.randrange(1, 60) * DAY + rng.choice((0, 1, MINUTE, HOUR - 1, HOUR))
         told.append(
             decision(
-                f"d{n}", *shown, at=rng.choice((rng.randrange(2 * DAY), rng.randrange(60 * DAY))),
+                f"d{n}", *shown,
+                at=rng.choice((rng.randrange(2 * DAY), rng.randrange(60 * DAY), midnight)),
                 user_id=rng.choice((None, "u0", "u1")), device_id=rng.choice((None, "p0", "p1")),
                 session_id=rng.choice((None, "s0", "s1")),
                 traceparent=rng.choice((None, TRACE.format(n // 2))),

@@ -8,17 +8,26 @@ to it. Times are microseconds UTC, money is whole minor units.
 **As of.** Everything that happened before `as_of` counts and nothing else does. The same decision
 or event told twice (by its id) counts once; the order of rows does not matter.
 
+**When an event happened.** As it says; but an event that names a decision which showed its item
+(a visit: which there was), and says that it came before that decision, by an hour
+(`moments.CLOCK_LAG`) at most, happened when the decision was made: its clock was slow. Everything
+below goes by these moments.
+
 **Which row an event belongs to.** Events done to an item or content, impressions apart, look for
 an answer, at or before them, that showed it. A shown item answers while a window of it can be
-open: `action_hours` (`click_minutes` if that is longer) after the decision, and for a purchase
-`purchase_days` after the row's first click too. The first of these that there is:
+open: `action_hours` (`click_minutes` if that is longer) after the decision. The first of these
+that there is:
 
 1. `decision`: the decision that the event names, if it showed the item;
-2. `trace`: the last decision of the event's trace that showed it (for a purchase: else the last
-   one clicked);
-3. `session`: the last decision of the event's session that showed it, within the event's window;
-4. `visitor`, purchases only: the row of the item that the same visitor clicked last. The same
-   visitor has the same user id or, where the event or the row has none, the same device id.
+2. `trace`: the last decision of the event's trace that showed it;
+3. `session`: the last decision of the event's session that showed it, within the event's window.
+
+A purchase goes to a clicked row before one that was merely shown. It looks first, in the same
+order, for a row of the item that was clicked at or before it, `purchase_days` ago at most, of
+several the one whose first click was last; and before it takes a row that was not clicked:
+
+4. `visitor`: the row of the item that the same visitor clicked last. The same visitor has the same
+   user id or, where the event or the row has none, the same device id.
 
 Of decisions at the same moment the one with the greatest id is last. An answer that shows an item
 twice gets it at the first of its places. Then the window of the action decides whether the event
@@ -43,8 +52,9 @@ item; its fee follows the event's rate. Null is "none", or "not known".
 
 **Open windows.** `censored` says that something at or after `as_of` could still change the row:
 `action_hours` (`click_minutes`) after its decision; once clicked, `purchase_days` after the first
-click; once in view and not aware, `awareness_days` after the decision. A caller grants lateness by
-an `as_of` that lies behind the clock.
+click; once in view and not aware, `awareness_days` after the decision; and an hour more, in which
+an answer may come that an event of the row names, and takes it back. A caller grants lateness by an
+`as_of` that lies behind the clock.
 """
 
 from __future__ import annotations
@@ -66,7 +76,9 @@ from kindred.events.impressions import (
     touches,
     visits,
 )
-from kindred.events.linking import CLICKED_SCHEMA, LINKS, link
+from kindred.events.linking import CLICKED_SCHEMA, link
+from kindred.events.moments import CLOCK_LAG, touch_moments, visit_moments
+from kindred.events.rungs import LINKS
 from kindred.events.shown import JOINED_SCHEMA
 from kindred.schemas.event import Action
 from kindred.schemas.settings import JoinSettings
@@ -102,11 +114,12 @@ def join(
     spans = Windows.of(windows)
     before = pl.col("occurred_at") < as_of
     told, happened = decisions.lazy().filter(before), events.lazy().filter(before)
+    narrowed, known = narrow(told).collect(), answers(told).collect()
     found = link(
-        touches(happened).collect(),
-        visits(happened).collect(),
-        narrow(told).collect(),
-        answers(told).collect(),
+        touch_moments(touches(happened).collect(), narrowed),
+        visit_moments(visits(happened).collect(), known),
+        narrowed,
+        known,
         pl.DataFrame(schema=CLICKED_SCHEMA),
         spans,
     )
@@ -206,8 +219,9 @@ def _halo(links: pl.DataFrame) -> pl.DataFrame:
 def _deadline(windows: Windows) -> pl.Expr:
     decided = pl.col("occurred_at")
     unaware = pl.col("inview_at").is_not_null() & ~pl.col("aware")
-    return pl.max_horizontal(
+    shut = pl.max_horizontal(
         decided + windows.recent,
         pl.col("clicked_at") + windows.purchase,
         pl.when(unaware).then(decided + windows.awareness),
     )
+    return shut + CLOCK_LAG

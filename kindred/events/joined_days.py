@@ -22,6 +22,7 @@ import polars as pl
 
 from kindred.events.files import sync, try_lock
 from kindred.events.linking import CLICKED_SCHEMA, LINK_SCHEMA, Linked, Tally
+from kindred.events.moments import CLOCK_LAG
 from kindred.schemas.clock import DAY
 from kindred.schemas.errors import ArtefactError
 
@@ -92,13 +93,14 @@ class JoinedDays:
         links = linked.links.sort("decided_at", "decision_id", "position", "occurred_at")
         _write(links, folder / _LINKS)
         _write(linked.clicked, folder / _CLICKED)
-        by_day = fingerprints(links, pl.struct(pl.all()), "decided_at")
-        clicked = fingerprints(linked.clicked, pl.struct(pl.all()), pl.lit(0))
+        every = pl.struct(pl.all())
+        by_day = fingerprints(links, every, "decided_at", pl.lit(value=True))
+        clicked = fingerprints(linked.clicked, every, pl.lit(0), pl.lit(value=True))
         state = LinkState(
             inputs=inputs,
             as_of=as_of,
-            rows={str(d): fingerprint for d, fingerprint in by_day.items()},
-            clicked=clicked.get(0, ""),
+            rows={str(d): fingerprint for (d, _), fingerprint in by_day.items()},
+            clicked=clicked.get((0, True), ""),
             tally=linked.tally,
         )
         _finish(folder, state)
@@ -121,15 +123,15 @@ class JoinedDays:
         _finish(folder, state)
 
     def drop_future(self, as_of: int) -> None:
-        """Remove days that end after `as_of` and were made from something later."""
-        for parent, states in (
-            (self._joined, self.day_states()),
-            (self._links, self.link_states()),
+        """Remove days that saw what lies at or after `as_of`; links see an hour past their day."""
+        for parent, states, beyond in (
+            (self._joined, self.day_states(), 0),
+            (self._links, self.link_states(), CLOCK_LAG),
         ):
             for folder in parent.glob("dt=*"):
                 day = _number(folder)
                 state = states.get(day)
-                if (day + 1) * DAY > as_of and (state is None or state.as_of > as_of):
+                if (day + 1) * DAY + beyond > as_of and (state is None or state.as_of > as_of):
                     (folder / _STATE).unlink(missing_ok=True)
                     shutil.rmtree(folder)
 
@@ -155,14 +157,14 @@ class JoinedDays:
 
 
 def fingerprints(
-    frame: pl.DataFrame | pl.LazyFrame, what: pl.Expr, when: str | pl.Expr
-) -> dict[int, str]:
-    """By day of `when`: a hash of the set of values `what`, whatever their order."""
+    frame: pl.DataFrame | pl.LazyFrame, what: pl.Expr, when: str | pl.Expr, part: pl.Expr
+) -> dict[tuple[int, bool], str]:
+    """By day of `when` and `part`: a hash of the set of values `what`, whatever their order."""
     day = (pl.col(when) if isinstance(when, str) else when) // DAY
     hashed = what.hash()
     counted = (
         frame.lazy()
-        .group_by(day.alias("day"))
+        .group_by(day.alias("day"), part.alias("part"))
         .agg(
             pl.len(),
             low=(hashed % 2**32).sum(),  # in halves: their sums do not overflow
@@ -170,7 +172,7 @@ def fingerprints(
         )
         .collect(engine="streaming")
     )
-    return {day: f"{n}-{low:x}-{high:x}" for day, n, low, high in counted.iter_rows()}
+    return {(day, part): f"{n}-{low:x}-{high:x}" for day, part, n, low, high in counted.iter_rows()}
 
 
 def _name(day: int) -> str:

@@ -1,9 +1,11 @@
 """The join over the lake, a day at a time: `events.join` on what each day can touch.
 
 First each day of events is linked (`events.linking`): with the answers shown on it and shortly
-before it, and the rows clicked in the weeks before, which are few. Then the rows of each day of
-decisions are labelled from the links of the days that follow it. Both leave files
-(`events.joined_days`), and a day is done again only where something it was made from has changed.
+before it, and the rows clicked in the weeks before, which are few. An event of its last hour may
+belong to the day after (`events.moments`), so each day looks an hour into both its neighbours.
+Then the rows of each day of decisions are labelled from the links of the days that follow it. Both
+leave files (`events.joined_days`), and a day is done again only where something it was made from
+has changed.
 Memory holds a day of decisions and a day of events, and a month of clicks.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import polars as pl
@@ -20,11 +23,12 @@ from kindred.events.impressions import Windows, answers, impressions, narrow, to
 from kindred.events.join import DEADLINE, label
 from kindred.events.joined_days import DayState, JoinedDays, LinkState, fingerprints
 from kindred.events.linking import Tally, link
+from kindred.events.moments import CLOCK_LAG, touch_moments, visit_moments
 from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import JoinSettings
 
-RULES = "2"
+RULES = "3"
 """Goes up with every change of the rules: days joined by other rules are joined again."""
 
 Source = Callable[[int | None, int | None], pl.LazyFrame]
@@ -75,12 +79,12 @@ def join_lake(
         days.drop_future(as_of)
         run = _Run(days, decisions, events, Windows.of(windows), as_of)
         with progress.task("look for changes"):
-            told = fingerprints(run.told(None, None), pl.col("decision_id"), "occurred_at")
-            happened = fingerprints(run.happened(None, None), pl.col("event_id"), "occurred_at")
-        with progress.task("link days of events", len(happened)) as advance:
+            told = _Days.of(run.told(None, None), "decision_id", _OF_DAY < CLOCK_LAG)
+            happened = _Days.of(run.happened(None, None), "event_id", _OF_DAY >= DAY - CLOCK_LAG)
+        with progress.task("link days of events", len(happened.whole)) as advance:
             links, relinked = run.link_days(told, happened, advance)
-        with progress.task("label days of decisions", len(told)) as advance:
-            rows, recomputed = run.label_days(told, links, advance)
+        with progress.task("label days of decisions", len(told.whole)) as advance:
+            rows, recomputed = run.label_days(told.whole, links, advance)
     return _report(as_of, rows, links, recomputed, relinked)
 
 
@@ -90,6 +94,26 @@ def joined_until(lake: Path) -> int:
     made_for = [state.as_of for state in days.day_states().values()]
     made_for += [state.as_of for state in days.link_states().values()]
     return max(made_for, default=0)
+
+
+_OF_DAY = pl.col("occurred_at") % DAY
+
+
+class _Days(NamedTuple):
+    """Fingerprints by day (its number since 1970) of what is told on it."""
+
+    whole: dict[int, str]
+    edge: dict[int, str]
+    """Of the hour of the day that a neighbour looks into."""
+
+    @classmethod
+    def of(cls, rows: pl.LazyFrame, key: str, edge: pl.Expr) -> _Days:
+        halves = fingerprints(rows, pl.col(key), "occurred_at", edge)
+        days = dict.fromkeys(day for day, _ in halves)
+        parts = {d: [halves.get((d, at), "") for at in (False, True)] for d in days}
+        return cls(
+            {d: "+".join(p) for d, p in parts.items()}, {d: p[1] for d, p in parts.items() if p[1]}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +131,13 @@ class _Run:
         return self.events(since, self.as_of if until is None else min(until, self.as_of))
 
     def link_days(
-        self, told: dict[int, str], happened: dict[int, str], advance: Callable[[int], object]
+        self, told: _Days, happened: _Days, advance: Callable[[int], object]
     ) -> tuple[dict[int, LinkState], int]:
         """State by day of events; how many were linked anew. In order: clicks go before sales."""
         states = self.days.link_states()
         done = 0
-        for day in sorted(happened):
+        early = {day + 1 for day in happened.edge if day + 1 in told.edge}
+        for day in sorted(happened.whole.keys() | early):
             inputs = self._link_inputs(day, told, happened, states)
             known = states.get(day)
             if known is None or _changed(known.inputs, inputs):
@@ -124,26 +149,34 @@ class _Run:
     def _link_inputs(
         self,
         day: int,
-        told: dict[int, str],
-        happened: dict[int, str],
+        told: _Days,
+        happened: _Days,
         states: dict[int, LinkState],
     ) -> dict[str, str]:
         back = _days(max(self.windows.recent, self.windows.awareness))
-        shown = {f"decisions {d}": told[d] for d in range(day - back, day + 1) if d in told}
+        days = range(day - back, day + 1)
+        shown = {f"decisions {d}": told.whole[d] for d in days if d in told.whole}
+        shown |= {"decisions after": told.edge[day + 1]} if day + 1 in told.edge else {}
+        done = {"events before": happened.edge[day - 1]} if day - 1 in happened.edge else {}
+        done |= {f"events {day}": happened.whole[day]} if day in happened.whole else {}
         clicked = {f"clicked {d}": states[d].clicked for d in self._click_days(day) if d in states}
-        return {"rules": self._rules(), f"events {day}": happened[day], **shown, **clicked}
+        return {"rules": self._rules(), **done, **shown, **clicked}
 
     def _click_days(self, day: int) -> range:
         return range(day - _days(self.windows.clicked), day)
 
     def _link(self, day: int, inputs: dict[str, str], states: dict[int, LinkState]) -> LinkState:
         since, until = day * DAY, (day + 1) * DAY
-        happened = self.happened(since, until)
+        happened = self.happened(since - CLOCK_LAG, until)
+        later = until + CLOCK_LAG
+        shown = narrow(self.told(since - self.windows.recent, later)).collect()
+        known = answers(self.told(since - self.windows.awareness, later)).collect()
+        of_day = pl.col("occurred_at").is_between(since, until, closed="left")
         linked = link(
-            touches(happened).collect(),
-            visits(happened).collect(),
-            narrow(self.told(since - self.windows.recent, until)).collect(),
-            answers(self.told(since - self.windows.awareness, until)).collect(),
+            touch_moments(touches(happened).collect(), shown).filter(of_day),
+            visit_moments(visits(happened).collect(), known).filter(of_day),
+            shown,
+            known,
             self.days.clicked(
                 [d for d in self._click_days(day) if d in states], since - self.windows.clicked
             ),

@@ -1,8 +1,9 @@
 """Which shown item an event came of (the rules: `events.join`).
 
-What an event belongs to depends only on what happened at or before it. A span of time can
-therefore be linked on its own, given the items shown shortly before it and the clicked ones: a day
-of the lake, a minute of the stream, or everything at once.
+What an event belongs to depends only on what happened at or before it, once the events have their
+own moments (`events.moments`). A span of time can therefore be linked on its own, given the items
+shown shortly before it and the clicked ones: a day of the lake, a minute of the stream, or
+everything at once.
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ from typing import NamedTuple
 import polars as pl
 
 from kindred.events.impressions import CLICKED, HALO, PURCHASE, SILENT, VISIT, Windows, codes
-
-DECISION, TRACE, SESSION, VISITOR = range(4)
-LINKS = ("decision", "trace", "session", "visitor")
-"""How an event found its row, the strongest way first."""
+from kindred.events.rungs import (
+    age,
+    choose,
+    halo_rung,
+    last,
+    purchase_ladder,
+    recent_ladder,
+    visitors_of_event,
+    window,
+)
 
 LINK_SCHEMA = pl.Schema(
     {
@@ -40,6 +47,7 @@ CLICKED_SCHEMA = pl.Schema(
         "decided_at": pl.Int64(),
         "clicked_at": pl.Int64(),
         "trace_id": pl.String(),
+        "session_id": pl.String(),
         "user_id": pl.String(),
         "device_id": pl.String(),
         "seller_id": pl.String(),
@@ -86,19 +94,20 @@ def link(
 ) -> Linked:
     """Link the events of a span of time.
 
-    `touches` and `visits` are the span's; `shown` (`impressions.narrow`) holds the items shown in
-    it and `windows.recent` before it, `answers` the decisions in it and `windows.awareness`
-    before it, `clicked` the rows first clicked before it, `windows.clicked` back at least.
+    `touches` and `visits` are the span's (`events.moments`); `shown` (`impressions.narrow`) holds
+    the items shown in it and `windows.recent` before it, `answers` the decisions in it and
+    `windows.awareness` before it, `clicked` the rows first clicked before it, `windows.clicked`
+    back at least. Answers after the span do no harm.
     """
     shown = shown.rename({"occurred_at": "decided_at"})
     shown = shown.join(touches.select("item_id"), on="item_id", how="semi")
     bought = pl.col("action") == PURCHASE
-    chosen = _choose(touches.filter(~bought), _recent_ladder(shown, windows))
-    deeds = chosen.filter(_age() <= _limit(windows))
+    chosen = choose(touches.filter(~bought), recent_ladder(shown, windows))
+    deeds = chosen.filter(age() <= window(windows))
     new = _first_clicks(deeds, shown, clicked)
     clicked = pl.concat([clicked, new])
     purchases = touches.filter(bought)
-    taken = _choose(purchases, _purchase_ladder(shown, clicked, windows))
+    taken = choose(purchases, purchase_ladder(shown, clicked, windows))
     sales = _timely(taken, clicked, windows)
     rest = purchases.join(sales, on="touch", how="anti")
     halo = _halo(rest, clicked, windows)
@@ -109,125 +118,6 @@ def link(
         ]
     )
     return Linked(links, new, _tally(touches, pl.concat([chosen, taken])))
-
-
-class Rung(NamedTuple):
-    """One way to find the row of an event: the last of `rows` with the same `keys`."""
-
-    link: int
-    keys: tuple[str, ...]
-    rows: pl.DataFrame
-    moment: str
-    """Column of `rows` by whose order the last at or before the event is meant."""
-    within: pl.Expr
-    """How long after `moment` the row answers."""
-
-
-def _age() -> pl.Expr:
-    return pl.col("occurred_at") - pl.col("decided_at")
-
-
-def _limit(windows: Windows) -> pl.Expr:
-    clicks = pl.col("action").is_in(codes(*CLICKED))
-    return pl.when(clicks).then(windows.click).otherwise(windows.action)
-
-
-def _recent_ladder(shown: pl.DataFrame, windows: Windows) -> list[Rung]:
-    recent = pl.lit(windows.recent)
-    return [
-        Rung(DECISION, ("decision_id", "item_id"), shown, "decided_at", recent),
-        Rung(TRACE, ("trace_id", "item_id"), shown, "decided_at", recent),
-        Rung(SESSION, ("session_id", "item_id"), shown, "decided_at", _limit(windows)),
-    ]
-
-
-def _purchase_ladder(shown: pl.DataFrame, clicked: pl.DataFrame, windows: Windows) -> list[Rung]:
-    """A purchase looks among the recently shown and, by the same key, among the clicked."""
-    by_decision, by_trace, by_session = _recent_ladder(shown, windows)
-    month = pl.lit(windows.purchase)
-    keyed = clicked.with_columns(_visitors_of_row()).explode("visitor")
-    return [
-        by_decision,
-        by_decision._replace(rows=clicked, moment="clicked_at", within=month),
-        by_trace,
-        by_trace._replace(rows=clicked, moment="clicked_at", within=month),
-        by_session,
-        Rung(VISITOR, ("visitor", "item_id"), keyed, "clicked_at", month),
-    ]
-
-
-def _choose(touches: pl.DataFrame, ladder: list[Rung]) -> pl.DataFrame:
-    """`touches` that found a row, by the first rung that has one.
-
-    Their decision_id is then the row's, `trace_id` the event's, `decision_trace` the row's.
-    """
-    left = touches.with_columns(_visitors_of_event())
-    found = []
-    for rung in ladder:
-        hit = _last(left, rung)
-        left = left.join(hit, on="touch", how="anti")
-        found.append(hit.with_columns(link=pl.lit(rung.link, pl.UInt8)))
-    rows = pl.concat(found)
-    return touches.drop("decision_id").join(rows, on="touch", how="inner")
-
-
-def _last(touches: pl.DataFrame, rung: Rung) -> pl.DataFrame:
-    """touch, decision_id, position, decided_at, decision_trace of those that `rung` finds."""
-    keys = list(rung.keys)
-    asked = touches.select("touch", "occurred_at", "action", *dict.fromkeys([*keys]))
-    if "visitor" in keys:
-        asked = asked.explode("visitor")
-    # Equal moments: the greatest decision id, then the last place; asof takes the last row.
-    rows = (
-        rung.rows.drop_nulls(keys)
-        .sort(rung.moment, "decision_id", "position")
-        .select(
-            *keys,
-            since=rung.moment,
-            found_id="decision_id",
-            position="position",
-            decided_at="decided_at",
-            decision_trace="trace_id",
-        )
-    )
-    hits = (
-        asked.drop_nulls(keys)
-        .sort("occurred_at")
-        .join_asof(
-            rows,
-            left_on="occurred_at",
-            right_on="since",
-            by=keys,
-            strategy="backward",
-            check_sortedness=False,
-            coalesce=False,
-        )
-        .filter(pl.col("occurred_at") - pl.col("since") <= rung.within)
-    )
-    if "visitor" in keys:
-        hits = hits.sort("since", "found_id", "position").unique("touch", keep="last")
-    return hits.select(
-        "touch", pl.col("found_id").alias("decision_id"), "position", "decided_at", "decision_trace"
-    )
-
-
-def _visitors_of_row() -> pl.Expr:
-    """Keys that a row is found by: its user, its device, its device where nobody was logged in."""
-    device = pl.col("device_id")
-    return pl.concat_list(
-        "u" + pl.col("user_id"),
-        "d" + device,
-        pl.when(pl.col("user_id").is_null()).then("a" + device),
-    ).alias("visitor")
-
-
-def _visitors_of_event() -> pl.Expr:
-    """Keys that an event looks for: its user, or the device before log-in; else the device."""
-    device, user = pl.col("device_id"), pl.col("user_id")
-    known = pl.concat_list("u" + user, "a" + device)
-    return pl.when(user.is_null()).then(pl.concat_list("d" + device)).otherwise(known).alias(
-        "visitor"
-    )  # fmt: skip
 
 
 def _first_clicks(deeds: pl.DataFrame, shown: pl.DataFrame, clicked: pl.DataFrame) -> pl.DataFrame:
@@ -248,17 +138,14 @@ def _timely(taken: pl.DataFrame, clicked: pl.DataFrame, windows: Windows) -> pl.
     row = ["decision_id", "position"]
     since = pl.col("occurred_at") - pl.col("clicked_at")
     return taken.join(clicked.select(*row, "clicked_at"), on=row, how="left").filter(
-        pl.when(since >= 0).then(since <= windows.purchase).otherwise(_age() <= windows.action)
+        pl.when(since >= 0).then(since <= windows.purchase).otherwise(age() <= windows.action)
     )
 
 
 def _halo(purchases: pl.DataFrame, clicked: pl.DataFrame, windows: Windows) -> pl.DataFrame:
     """Promoted purchases that came of no row, on the visitor's last click at the seller."""
-    keyed = clicked.filter("sponsored").with_columns(_visitors_of_row()).explode("visitor")
-    month = pl.lit(windows.purchase)
-    rung = Rung(HALO, ("visitor", "seller_id"), keyed, "clicked_at", month)
     promoted = purchases.filter(pl.col("ad_rate_bp") > 0)
-    hits = _last(promoted.with_columns(_visitors_of_event()), rung)
+    hits = last(promoted.with_columns(visitors_of_event()), halo_rung(clicked, windows))
     row = ["decision_id", "position"]
     return (
         promoted.drop("decision_id")

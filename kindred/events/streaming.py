@@ -6,6 +6,10 @@ the clock tolerates an hour of lateness). Between two watermarks lies a span of 
 shown in the last day, the rows clicked in the last month, and the rows that can still change with
 what happened to them. A row's timer is the moment at which its last window shuts; then it is
 emitted as final and forgotten.
+
+An event may name an answer that comes after it (`events.moments`). Where an event of the last hour
+names one that is not known yet, what happened from there on is linked as it stands, and again at
+the next watermark; rows that this changes are emitted again.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ from kindred.events.impressions import (
     visits,
 )
 from kindred.events.join import DEADLINE, ROW, label
-from kindred.events.linking import CLICKED_SCHEMA, LINK_SCHEMA, Tally, link
+from kindred.events.linking import CLICKED_SCHEMA, LINK_SCHEMA, Linked, Tally, link
+from kindred.events.moments import CLOCK_LAG, touch_moments, visit_moments
 from kindred.events.shown import DECISION_SCHEMA, JOINED_SCHEMA
 from kindred.schemas.settings import JoinSettings
 
@@ -44,8 +49,10 @@ class StreamingJoin:
         """Microseconds UTC: everything before it has arrived."""
         self.late = 0
         """Decisions and events that came after the watermark had passed them, and were dropped."""
-        self.tally = Tally()
-        """How well events have found their impressions."""
+        self._settled_until = watermark
+        """What happened before it is linked for good."""
+        self._settled_tally = Tally()
+        self._open_tally = Tally()
         self._decisions = DECISION_SCHEMA.to_frame()
         self._events = EVENT_SCHEMA.to_frame()
         self._shown = _SHOWN.to_frame()
@@ -53,6 +60,10 @@ class StreamingJoin:
         self._clicked = CLICKED_SCHEMA.to_frame()
         self._rows = _ROWS.to_frame()
         self._links = LINK_SCHEMA.to_frame()
+        self._open_links = LINK_SCHEMA.to_frame()
+        nothing = EVENT_SCHEMA.to_frame().lazy()
+        self._touches = touches(nothing).collect()
+        self._visits = visits(nothing).collect()
 
     def add(
         self, *, decisions: pl.DataFrame | None = None, events: pl.DataFrame | None = None
@@ -73,7 +84,8 @@ class StreamingJoin:
         if watermark <= self.watermark:
             return JOINED_SCHEMA.to_frame()
         self.watermark = watermark
-        keys = self._link(*self._arrived())
+        self._take(*self._arrived())
+        keys = self._link()
         due = pl.col(DEADLINE).is_null() | (pl.col(DEADLINE) < watermark)
         keys = pl.concat([keys, self._rows.filter(due).select(ROW)])
         labelled = self._label(keys)
@@ -81,15 +93,21 @@ class StreamingJoin:
         return labelled.drop(DEADLINE)
 
     @property
+    def tally(self) -> Tally:
+        """How well events have found their impressions."""
+        return _sum(self._settled_tally, self._open_tally)
+
+    @property
     def state(self) -> dict[str, int]:
         """Rows held, by what they are held for."""
         return {
             "waiting": self._decisions.height + self._events.height,
+            "unsettled": self._touches.height + self._visits.height,
             "shown": self._shown.height,
             "answers": self._answers.height,
             "clicked": self._clicked.height,
             "open": self._rows.height,
-            "links": self._links.height,
+            "links": self._links.height + self._open_links.height,
         }
 
     def _in_time(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -105,38 +123,59 @@ class StreamingJoin:
         self._events = self._events.filter(~passed)
         return told, happened
 
-    def _link(self, arrived: pl.DataFrame, done: pl.DataFrame) -> pl.DataFrame:
-        """Bring the state up to the watermark; the rows (`ROW`) that something happened to."""
-        if arrived.is_empty() and done.is_empty():
-            return self._rows.select(ROW).clear()
+    def _take(self, arrived: pl.DataFrame, done: pl.DataFrame) -> None:
+        """Bring the state up to the watermark, links apart."""
         told, happened = arrived.lazy(), done.lazy()
         shown = impressions(told).with_columns(pl.lit(None, pl.Int64).alias(DEADLINE))
         self._rows = pl.concat([self._rows, shown.collect()])
         self._shown = pl.concat([self._shown, narrow(told).collect()])
         self._answers = pl.concat([self._answers, answers(told).collect()])
-        linked = link(
-            touches(happened).collect(),
-            visits(happened).collect(),
-            self._shown,
-            self._answers,
-            self._clicked,
-            self._windows,
+        fresh = touches(happened).collect()
+        self._touches = pl.concat([self._touches, fresh]).drop("touch").with_row_index("touch")
+        self._visits = pl.concat([self._visits, visits(happened).collect()])
+
+    def _link(self) -> pl.DataFrame:
+        """Link what is not linked for good; the rows (`ROW`) whose links are others than before."""
+        touched = touch_moments(self._touches, self._shown)
+        visited = visit_moments(self._visits, self._answers)
+        self._settled_until = self._settling()
+        done = pl.col("occurred_at") < self._settled_until
+        settled = self._linked(touched.filter(done), visited.filter(done))
+        self._settled_tally = _sum(self._settled_tally, settled.tally)
+        self._clicked = pl.concat([self._clicked, settled.clicked])
+        self._links = pl.concat([self._links, settled.links])
+        still = self._linked(touched.filter(~done), visited.filter(~done))
+        changed = _difference(self._open_links, pl.concat([settled.links, still.links]))
+        self._open_links, self._open_tally = still.links, still.tally
+        self._touches = self._touches.filter(touched.select(~done).to_series())
+        self._visits = self._visits.filter(visited.select(~done).to_series())
+        whole = changed.filter(pl.col("position") == 0)
+        rows = self._rows.join(whole, on="decision_id", how="semi").select(ROW)
+        return pl.concat([changed.select(ROW), rows])
+
+    def _settling(self) -> int:
+        """The moment of the first event that may still turn out to be later; else the watermark."""
+        known = pl.concat([self._answers["decision_id"], self._clicked["decision_id"]])
+        since = self.watermark - CLOCK_LAG
+        claims = pl.concat(
+            [frame.select("occurred_at", "decision_id") for frame in (self._touches, self._visits)]
         )
-        self.tally = Tally(*map(sum, zip(self.tally, linked.tally, strict=True)))
-        self._clicked = pl.concat([self._clicked, linked.clicked])
-        self._links = pl.concat([self._links, linked.links])
-        visited = linked.links.filter(pl.col("position") == 0)
-        return pl.concat(
-            [
-                linked.links.select(ROW),
-                self._rows.join(visited, on="decision_id", how="semi").select(ROW),
-            ]
+        unknown = claims.drop_nulls("decision_id").filter(
+            pl.col("occurred_at") >= since, ~pl.col("decision_id").is_in(known.implode())
         )
+        first = unknown.select(pl.col("occurred_at").min()).item()
+        return self.watermark if first is None else int(first)
+
+    def _linked(self, touched: pl.DataFrame, visited: pl.DataFrame) -> Linked:
+        if touched.is_empty() and visited.is_empty():
+            return Linked(self._links.clear(), self._clicked.clear(), Tally())
+        return link(touched, visited, self._shown, self._answers, self._clicked, self._windows)
 
     def _label(self, keys: pl.DataFrame) -> pl.DataFrame:
         """The rows with these keys as they stand now; their timers are set."""
         touched = self._rows.join(keys, on=ROW, how="semi").drop(DEADLINE)
-        theirs = self._links.join(touched, on="decision_id", how="semi")
+        links = pl.concat([self._links, self._open_links])
+        theirs = links.join(touched, on="decision_id", how="semi")
         labelled = label(touched, theirs, self._windows, self.watermark)
         timed = touched.join(labelled.select(*ROW, DEADLINE), on=ROW)
         others = self._rows.join(keys, on=ROW, how="anti")
@@ -145,9 +184,9 @@ class StreamingJoin:
 
     def _forget(self) -> None:
         """Drop what no event after the watermark can need."""
-        now, windows = self.watermark, self._windows
+        now, windows = self._settled_until, self._windows
         moment = pl.col("occurred_at")
-        self._rows = self._rows.filter(pl.col(DEADLINE) >= now)
+        self._rows = self._rows.filter(pl.col(DEADLINE) >= self.watermark)
         self._shown = self._shown.filter(moment >= now - windows.recent)
         self._answers = self._answers.filter(moment >= now - windows.awareness)
         self._clicked = self._clicked.filter(pl.col("clicked_at") >= now - windows.clicked)
@@ -155,3 +194,14 @@ class StreamingJoin:
         rows = self._links.filter(~visits_to).join(self._rows, on=ROW, how="semi")
         whole = self._links.filter(visits_to).join(self._rows, on="decision_id", how="semi")
         self._links = pl.concat([rows, whole])
+
+
+def _sum(one: Tally, other: Tally) -> Tally:
+    return Tally(*map(sum, zip(one, other, strict=True)))
+
+
+def _difference(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
+    """Links that one of the two has more often than the other."""
+    counted = [frame.with_columns(times=pl.lit(n)) for frame, n in ((before, -1), (after, 1))]
+    times = pl.concat(counted).group_by(LINK_SCHEMA.names()).agg(pl.col("times").sum())
+    return times.filter(pl.col("times") != 0)

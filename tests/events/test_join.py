@@ -109,13 +109,15 @@ def test_the_named_decision_goes_before_the_trace_and_that_before_the_session() 
         decision("d5", "a", at=4),
         decision("d6", "b", at=5, traceparent=TRACE.format(1)),
         decision("d7", "a", at=9, traceparent=TRACE.format(1)),
+        decision("d8", "a", at=8 + HOUR + 1),
     ]
     named = {"decision_id": "d1", "traceparent": TRACE.format(1), "session_id": "s"}
     for known, expected in [
         (named, ("d1", "decision")),
         (named | {"decision_id": "lost"}, ("d3", "trace")),
         (named | {"decision_id": "d6"}, ("d3", "trace")),  # it showed something else
-        (named | {"decision_id": "d7"}, ("d3", "trace")),  # it came later
+        (named | {"decision_id": "d7"}, ("d7", "decision")),  # the clock that told was slow
+        (named | {"decision_id": "d8"}, ("d3", "trace")),  # no clock is that slow
         ({"session_id": "s"}, ("d5", "session")),
     ]:
         assert credited(told, [event("click", "a", 8, **known)]) == [expected]
@@ -141,10 +143,34 @@ def test_an_item_shown_twice_counts_at_its_first_place() -> None:
     ],
 )  # fmt: skip
 def test_a_window_ends_at_its_last_microsecond(action: str, window: int) -> None:
-    for at, counts in [(0, True), (window, True), (window + 1, False), (-1, False)]:
-        for link in ({"decision_id": "d1"}, {"session_id": "s"}):
-            found = credited([decision("d1", "a")], [event(action, "a", at, **link)])
-            assert bool(found) == counts
+    told = [decision("d1", "a")]
+    named, of_session = {"decision_id": "d1"}, {"session_id": "s"}
+    for at, counts in [(0, True), (window, True), (window + 1, False)]:
+        for link in (named, of_session):
+            assert bool(credited(told, [event(action, "a", at, **link)])) == counts
+    for before, counts in [(1, True), (HOUR, True), (HOUR + 1, False)]:
+        assert bool(credited(told, [event(action, "a", -before, **named)])) == counts
+        assert credited(told, [event(action, "a", -before, **of_session)]) == []
+
+
+def test_an_event_of_a_slow_clock_happened_when_its_answer_did() -> None:
+    told = [sponsored("d1", "a"), sponsored("d2", "a", at=MINUTE)]
+    slow = [event("inview", "a", 1, decision_id="d2"), event("click", "a", 2, decision_id="d2")]
+    visit = event("category_view", "c", 3, entity_kind="category", decision_id="d2")
+    bought = event("purchase", "a", 2 * MINUTE, session_id="s", value_minor=1000)
+    first, second = joined(told, [*slow, visit, bought]).iter_rows(named=True)
+    assert (first["attribution"], first["sale_minor"]) == (None, None)
+    assert second["inview_at"] == second["click_at"] == START + MINUTE
+    assert (second["aware"], second["slot_reward"], second["fee_minor"]) == (True, 1, 50)
+
+
+def test_an_answer_that_is_not_known_yet_may_take_an_event_back() -> None:
+    told = [decision("d1", "a"), decision("d2", "a", at=DAY + HOUR)]
+    click = event("watch", "a", DAY, decision_id="d2", session_id="s")
+    early = joined(told, [click], as_of=START + DAY + HOUR)
+    assert early.select("grade", "censored").rows() == [(2, True)]
+    late = joined(told, [click], as_of=START + DAY + HOUR + 1)
+    assert late.select("grade", "censored").rows() == [(0, False), (2, True)]
 
 
 def test_an_event_outside_its_window_is_not_given_to_another_answer() -> None:
@@ -242,6 +268,37 @@ def test_a_purchase_days_later_finds_the_last_row_its_visitor_clicked() -> None:
     assert rows.select("decision_id", "attribution").rows() == [("d2", "visitor")]
     other = event("purchase", "b", 9 * DAY)
     assert joined(told, [*clicks, other])["sale_minor"].null_count() == 4
+
+
+def test_a_purchase_goes_to_a_click_before_an_answer_that_only_showed_the_item() -> None:
+    told = [
+        sponsored("d1", "a", traceparent=TRACE.format(1)),
+        decision("d2", "a", at=HOUR, traceparent=TRACE.format(1)),
+        decision("d3", "a", at=2 * HOUR, user_id="v"),
+    ]
+    click = event("click", "a", MINUTE, decision_id="d1")
+    unknown = {"user_id": None}  # but for what it names
+    for named, link in [
+        ({"decision_id": "d1"}, "decision"),
+        ({"traceparent": TRACE.format(1)} | unknown, "trace"),
+        ({"session_id": "s"} | unknown, "session"),
+        ({"decision_id": "d2"}, "visitor"),
+        ({"decision_id": "d2", "traceparent": TRACE.format(1), "session_id": "s"}, "trace"),
+        ({}, "visitor"),
+    ]:
+        for at in (3 * HOUR, MINUTE + 30 * DAY):
+            bought = event("purchase", "a", at, value_minor=1000, **named)
+            rows = joined(told, [click, bought])
+            assert rows["sale_minor"].to_list() == [1000, None, None], named
+            assert rows["fee_minor"].to_list() == [50, None, None], named
+            assert rows["attribution"].to_list() == [link, None, None]
+    both = [click, event("click", "a", HOUR + MINUTE, decision_id="d2")]
+    named_first = event("purchase", "a", 4 * HOUR, value_minor=1000, decision_id="d1")
+    assert joined(told, [*both, named_first])["fee_minor"].to_list() == [50, None, None]
+    last_click = event("purchase", "a", 4 * HOUR, value_minor=1000)
+    assert joined(told, [*both, last_click])["sale_minor"].to_list() == [None, 1000, None]
+    only_named = event("purchase", "a", 4 * HOUR, value_minor=1000, decision_id="d3", user_id="v")
+    assert joined(told, [click, only_named])["sale_minor"].to_list() == [None, None, 1000]
 
 
 @pytest.mark.parametrize(
@@ -356,6 +413,7 @@ def test_a_row_is_censored_while_something_could_still_change_it() -> None:
         ([seen, visit], DAY),
         ([seen, visit, click], MINUTE + 30 * DAY),
     ]:
+        end += HOUR  # so long an answer may come that takes an event back
         for as_of, censored in [(end, True), (end + 1, False)]:
             assert the_row(told, happened, as_of=START + as_of)["censored"] == censored
 

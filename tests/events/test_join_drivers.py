@@ -158,12 +158,32 @@ def test_the_stream_emits_a_row_again_when_it_changes_and_when_it_is_final() -> 
     assert emitted(HOUR) == [("a", 1, None, True)]
     assert emitted(2 * HOUR) == []
     assert emitted(DAY) == []
-    assert emitted(DAY + 1) == [("b", 0, None, False)]
+    assert emitted(DAY + HOUR) == []
+    assert emitted(DAY + HOUR + 1) == [("b", 0, None, False)]
     assert emitted(4 * DAY) == [("a", 6, 500, True)]
-    assert emitted(2 * MINUTE + 30 * DAY) == []
-    assert emitted(2 * MINUTE + 30 * DAY + 1) == [("a", 6, 500, False)]
+    assert emitted(2 * MINUTE + 30 * DAY + HOUR) == []
+    assert emitted(2 * MINUTE + 30 * DAY + HOUR + 1) == [("a", 6, 500, False)]
     assert set(stream.state.values()) == {0}
     assert stream.tally.found == 1  # the purchase names nothing
+
+
+def test_the_stream_takes_back_what_belongs_to_an_answer_that_comes() -> None:
+    stream = StreamingJoin(WINDOWS)
+    click = event("click", "a", 2 * MINUTE, decision_id="d2", session_id="s")
+    sale = event("purchase", "a", 4 * MINUTE, value_minor=500)
+    stream.add(decisions=decisions(decision("d1", "a")), events=events(click, sale))
+
+    def emitted(at: int) -> list[tuple[str, int, int | None]]:
+        rows = stream.advance(START + at).sort("decision_id")
+        return rows.select("decision_id", "grade", "sale_minor").rows()
+
+    assert emitted(3 * MINUTE) == [("d1", 1, None)]
+    assert emitted(5 * MINUTE) == [("d1", 6, 500)]
+    stream.add(decisions=decisions(decision("d2", "a", at=6 * MINUTE, session_id="other")))
+    assert emitted(6 * MINUTE) == []
+    assert emitted(7 * MINUTE) == [("d1", 0, None), ("d2", 1, None)], "nobody had clicked yet"
+    assert stream.tally.found == 1
+    assert stream.state["unsettled"] == 0
 
 
 def test_the_stream_forgets_what_is_closed() -> None:
@@ -177,8 +197,8 @@ def test_the_stream_forgets_what_is_closed() -> None:
         sizes.append(stream.state)
     assert sizes[-1] == sizes[-20], "five days later it holds no more than before"
     assert sizes[-1] == {
-        "waiting": 2, "shown": 5 * 4, "answers": 4 * 7, "clicked": 4 * 3, "open": 4 * 4 + 4 * 3,
-        "links": 4 * 3,
+        "waiting": 2, "unsettled": 0, "shown": 5 * 4, "answers": 4 * 7, "clicked": 4 * 3,
+        "open": 4 * 4 + 4 * 3, "links": 4 * 3,
     }  # fmt: skip
     stream.advance(LATER)
     assert set(stream.state.values()) == {0}
