@@ -36,9 +36,11 @@ class Decided:
     ms: dict[str, float]
 
     def record(self, writer: str, sequence: int) -> Decision:
-        """The record of `schemas.decision`."""
-        request, answer, items = self.request, self.answer, self.answer.items
+        """The record of `schemas.decision`; an answer of recall alone shows nothing."""
+        request, answer = self.request, self.answer
         similar = isinstance(request, SimilarRequest)
+        # What another ranker makes of recalled candidates, and shows, is not known here.
+        items = answer.items if similar else []
         return Decision(
             decision_id=answer.decision_id,
             occurred_at=self.occurred_at,

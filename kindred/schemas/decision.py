@@ -28,7 +28,10 @@ class DecisionContext(Record, frozen=True, kw_only=True):
 
 
 class Shown(Record, frozen=True, kw_only=True):
-    """The answer's items in parallel columns; the first is position 1."""
+    """The answer's items in parallel columns; the first is position 1.
+
+    Empty for candidates of recall alone: what another ranker shows of them is not known.
+    """
 
     item_id: list[str]
     propensity: list[float]

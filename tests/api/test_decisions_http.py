@@ -34,6 +34,7 @@ from kindred.indexer.models import ModelStore
 from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.rerank.rescore import rescore
 from kindred.schemas.clock import micros_now
+from kindred.schemas.decision import Shown
 from kindred.schemas.query import Answer, SimilarRequest
 from kindred.schemas.settings import DecisionSettings
 from kindred.schemas.workspace import Workspace
@@ -130,16 +131,21 @@ def test_an_answer_is_in_the_log_item_by_item(url: str, workspace: Workspace) ->
     assert decision.traceparent[3:35] == TRACE
 
 
-def test_recall_alone_leaves_a_decision_without_features(url: str, workspace: Workspace) -> None:
+def test_recall_alone_shows_nothing_and_leaves_its_candidates(url: str, workspace: Workspace) -> None:
     body = {"actions": [{"item_id": "item/1"}, {"item_id": "item/17"}], "n": 70}
     answer, _ = ask(url, "/v1/session/recall", body)
     decision, features = logged(workspace, answer.decision_id)
-    assert decision.shown.item_id == [item.item_id for item in answer.items]
+    assert decision.shown == Shown(item_id=[], propensity=[], explore=[], sponsored=[])
     assert decision.candidates is not None
-    assert len(decision.candidates.item_id) == min(60, len(answer.items))
+    assert len(answer.items) > 60
+    assert decision.candidates.item_id == [item.item_id for item in answer.items[:60]]
+    assert decision.candidate_count == len(answer.items)
     assert decision.candidates.recall_rank == list(range(1, 61))
     assert decision.candidates.score is None
     assert (features, decision.feature_spec) == (None, None)
+    told = kindred(workspace, "show", answer.decision_id)
+    assert told.exit_code == 0, told.output
+    assert "60 candidates logged, none of them shown" in told.output
 
 
 def test_logged_features_give_the_logged_scores_again(url: str, workspace: Workspace) -> None:

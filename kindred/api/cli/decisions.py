@@ -56,7 +56,7 @@ def show(context: dict[str, Path], decision_id: str, candidates: int, as_json: b
         return
     print_table(
         f"the first {len(rows)} of {len(held.item_id)} candidates logged, "
-        f"{len(told.decision.shown.item_id)} of them shown",
+        f"{len(told.decision.shown.item_id) or 'none'} of them shown",
         CANDIDATE_COLUMNS,
         rows,
     )
