@@ -1,4 +1,4 @@
-"""Decisions and events for tests of the join: whole rows with what matters changed."""
+"""Decisions and events for tests of the join, whole rows with what matters changed, joined."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import polars as pl
 
 from kindred.events.contract import EVENT_SCHEMA, FACTS, event_columns
+from kindred.events.join import join
 from kindred.events.shown import DECISION_SCHEMA
+from kindred.schemas.settings import JoinSettings
 
 START = 1_700_006_400_000_000
 SECOND = 1_000_000
@@ -142,3 +144,34 @@ def busy_market(seed: int, answers: int, deeds: int) -> tuple[pl.DataFrame, pl.D
             )
         )  # fmt: skip
     return decisions(*told), events(*happened)
+
+
+def joined(
+    told: list[dict[str, Any]], happened: list[dict[str, Any]], as_of: int = LATER
+) -> pl.DataFrame:
+    """`JOINED_SCHEMA`, with the default windows."""
+    return join(decisions(*told), events(*happened), JoinSettings(), as_of)
+
+
+def the_row(
+    told: list[dict[str, Any]],
+    happened: list[dict[str, Any]],
+    item: str = "a",
+    decision_id: str = "d1",
+    as_of: int = LATER,
+) -> dict[str, Any]:
+    rows = joined(told, happened, as_of).filter(item_id=item, decision_id=decision_id)
+    assert rows.height == 1
+    return rows.row(0, named=True)
+
+
+def credited(told: list[dict[str, Any]], happened: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """(decision, link) of the rows that something came of."""
+    rows = joined(told, happened).filter(pl.col("attribution").is_not_null())
+    return rows.select("decision_id", "attribution").rows()
+
+
+def sponsored(decision_id: str, item: str, at: int = 0, **fields: Any) -> dict[str, Any]:
+    """An answer with one sponsored item at 5 %."""
+    ads = {"shown_sponsored": [True], "candidate_ad_rate_bp": [500]}
+    return decision(decision_id, item, at=at, **ads | fields)
