@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from kindred.events import database
 from kindred.events.database import WAIT_S, Tables, connect, prepare
 from kindred.events.shown import DECISION_SCHEMA
 from kindred.schemas.decision import CandidateColumns, Decision
@@ -82,20 +83,9 @@ def open_decisions(path: Path, wait_s: float = WAIT_S) -> sqlite3.Connection:
     return db
 
 
-@contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection | None]:
+def reading(path: Path) -> AbstractContextManager[sqlite3.Connection | None]:
     """A connection that only reads, or None where nothing has been logged; LogError."""
-    if not path.exists():
-        yield None
-        return
-    with translated(path):
-        db = connect(path)
-        try:
-            db.execute("PRAGMA query_only = ON")
-            made = db.execute("PRAGMA user_version").fetchone()[0]
-            yield db if made else None
-        finally:
-            db.close()
+    return database.reading(path, DECISION_TABLES.what, LogError)
 
 
 @contextmanager

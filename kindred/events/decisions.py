@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from uuid import UUID
 
-import msgspec
 import polars as pl
-from polars.io.plugins import register_io_source
 
 from kindred.events.database import begin
 from kindred.events.decision_tables import (
@@ -23,6 +21,7 @@ from kindred.events.decision_tables import (
 )
 from kindred.events.lake import Lake
 from kindred.events.shown import DECISION_SCHEMA, DECISIONS
+from kindred.events.union import LogTable, lake_and_log
 from kindred.schemas.clock import HOUR
 
 AT_ONCE = 5_000
@@ -34,7 +33,18 @@ LISTED = ("decision_id", "occurred_at", "surface", "policy", "seed_item", "user_
 """Columns of `newest`."""
 
 _FEATURES = "features"
-_AMONG = "WHERE decision_id IN (SELECT value FROM json_each(?))"
+
+
+def _selected(columns: Sequence[str]) -> str:
+    return f"doc, {_FEATURES if _FEATURES in columns else 'NULL'}"
+
+
+def _frame(rows: list[tuple[bytes, bytes | None]], columns: Sequence[str]) -> pl.DataFrame:
+    return decision_frame(rows).select(columns)
+
+
+LOGGED = LogTable("decisions", reading, _selected, _frame, AT_ONCE)
+"""The log's decisions as the lake's."""
 
 
 def find(lake: Path, path: Path, decision_id: str) -> StoredDecision | None:
@@ -80,60 +90,9 @@ def all_decisions(
 ) -> pl.LazyFrame:
     """Decisions with since <= time < until, each once: the lake's and those still in the log.
 
-    Which there are is settled now; their rows are read when the frame is, a few thousand at a
-    time and without the features where nobody asks for them. LogError, ArtefactError.
+    See `events.union`; the features are not read where nobody asks for them.
     """
-    question = "SELECT decision_id, occurred_at FROM decisions " + (
-        "WHERE occurred_at >= ? AND occurred_at < ? ORDER BY occurred_at"
-    )
-    kept = Lake(lake, DECISIONS)
-    with reading(path) as db:
-        bounds = (0 if since is None else since, 2**62 if until is None else until)
-        logged = [] if db is None else db.execute(question, bounds).fetchall()
-    rolled = kept.scan(since, until)  # after the log: what is rolled meanwhile is in here
-    if not logged:
-        return rolled
-    ids = pl.DataFrame(logged, schema=["decision_id", "occurred_at"], orient="row")
-    both = rolled.filter(pl.col("occurred_at").is_between(logged[0][1], logged[-1][1]))
-    known = both.select("decision_id").collect(engine="streaming")
-    fresh = ids.join(known, on="decision_id", how="anti", maintain_order="left")
-    return pl.concat([rolled, _of_log(kept, path, fresh["decision_id"].to_list())])
-
-
-def _of_log(kept: Lake, path: Path, ids: Sequence[str]) -> pl.LazyFrame:
-    """The decisions with these ids: from the log, or from the lake once they have gone there."""
-
-    def parts(
-        columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, _: int | None
-    ) -> Iterator[pl.DataFrame]:
-        features = _FEATURES if columns is None or _FEATURES in columns else "NULL"
-        for at in range(0, len(ids), AT_ONCE):
-            part = _read(kept, path, ids[at : at + AT_ONCE], features)
-            if columns is not None:
-                part = part.select(columns)
-            if predicate is not None:
-                part = part.filter(predicate)
-            if rows is not None:
-                part = part.head(rows)
-                rows -= part.height
-            yield part
-            if rows == 0:
-                return
-
-    return register_io_source(parts, schema=DECISION_SCHEMA)
-
-
-def _read(kept: Lake, path: Path, ids: Sequence[str], features: str) -> pl.DataFrame:
-    with reading(path) as db:
-        held = DECISION_SCHEMA.to_frame()
-        if db is not None:
-            question = f"SELECT doc, {features} FROM decisions {_AMONG} ORDER BY occurred_at"
-            held = decision_frame(db.execute(question, (msgspec.json.encode(ids).decode(),)))
-    if held.height == len(ids):
-        return held
-    moved = pl.DataFrame({"decision_id": ids}).join(held, on="decision_id", how="anti")
-    rest = kept.scan().join(moved.lazy(), on="decision_id", how="semi")
-    return pl.concat([held, rest.collect(engine="streaming")])
+    return lake_and_log(Lake(lake, DECISIONS), LOGGED, path, since, until)
 
 
 def closed_rows(path: Path, before: int, limit: int = 20_000) -> pl.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
@@ -16,11 +16,10 @@ import polars as pl
 
 from kindred.events.contract import EVENT_SCHEMA
 from kindred.events.files import locked, sync, try_lock
-from kindred.schemas.clock import DAY
+from kindred.schemas.clock import DAY, EPOCH
 from kindred.schemas.errors import ArtefactError
 
-_EPOCH = date(1970, 1, 1)
-_LAST_DAY = (date.max - _EPOCH).days
+_LAST_DAY = (date.max - EPOCH).days
 _STAGED = ".staged-"
 _ASIDE = ".aside"
 _WRITERS = 8
@@ -77,11 +76,20 @@ class Lake:
                 folder = ours.enter_context(_staging_folder(self.raw))
             yield BulkAppend(self, folder, rows_at_once)
 
-    def scan(self, since: int | None = None, until: int | None = None) -> pl.LazyFrame:
-        """Rows with since <= time < until (microseconds UTC), days in order."""
+    def scan(
+        self,
+        since: int | None = None,
+        until: int | None = None,
+        among: Sequence[Path] | None = None,
+    ) -> pl.LazyFrame:
+        """Rows with since <= time < until (microseconds UTC), days in order.
+
+        `among`: of these of its files only.
+        """
         first = "" if since is None else _day_name(since // DAY)
         last = "dt=~" if until is None else _day_name((until - 1) // DAY)
-        files = [f for f in self._files() if first <= f.parent.name <= last]
+        held = self.files() if among is None else among
+        files = [f for f in held if first <= f.parent.name <= last]
         if not files:
             return pl.LazyFrame(schema=self.table.schema)
         events = pl.scan_parquet(
@@ -99,10 +107,11 @@ class Lake:
 
     def fingerprint(self) -> str:
         """A hash that changes with the rows; it costs one listing of the folders."""
-        names = (f"{f.parent.name}/{f.name}\n" for f in self._files())
+        names = (f"{f.parent.name}/{f.name}\n" for f in self.files())
         return blake2b("".join(names).encode(), digest_size=16).hexdigest()
 
-    def _files(self) -> list[Path]:
+    def files(self) -> list[Path]:
+        """What there is; a file may vanish with its day, and never changes."""
         return sorted(self.raw.glob("dt=*/part-*.parquet"))
 
     def merge(self, frame: pl.DataFrame, held: list[Path]) -> int:
@@ -122,7 +131,7 @@ class Lake:
 
     def held(self, first: int, last: int) -> list[Path]:
         """Files of the days first..last, in days since 1970."""
-        return [f for f in self._files() if _day_name(first) <= f.parent.name <= _day_name(last)]
+        return [f for f in self.files() if _day_name(first) <= f.parent.name <= _day_name(last)]
 
     def _write(self, day: int, events: pl.DataFrame) -> None:
         events = events.sort("occurred_at", self.table.key)
@@ -208,7 +217,7 @@ def _day() -> pl.Expr:
 
 
 def _day_name(day: int) -> str:
-    return f"dt={_EPOCH + timedelta(min(max(day, 0), _LAST_DAY))}"
+    return f"dt={EPOCH + timedelta(min(max(day, 0), _LAST_DAY))}"
 
 
 def _digest(read: Callable[[int], bytes]) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import AbstractContextManager
 from pathlib import Path
 
+from kindred.events import database
 from kindred.events.database import WAIT_S, Tables, connect, prepare
 from kindred.schemas.errors import LogError
 
@@ -78,6 +80,11 @@ INSERT_EVENT = (
     "ON CONFLICT (event_id) DO NOTHING"
 )
 INSERT_REJECT = "INSERT INTO rejects (received_at, path, reason, raw) VALUES (?, ?, ?, ?)"
+
+
+def reading(path: Path) -> AbstractContextManager[sqlite3.Connection | None]:
+    """A connection that only reads; None where there is no log yet. LogError where it fails."""
+    return database.reading(path, LOG_TABLES.what, LogError)
 
 
 def open_log_file(path: Path, wait_s: float = WAIT_S) -> sqlite3.Connection:

@@ -21,9 +21,9 @@ from kindred.events import decisions
 from kindred.events.contract import EVENT_SCHEMA
 from kindred.events.database import begin
 from kindred.events.files import locked, try_lock
-from kindred.events.history import event_frame, reading
+from kindred.events.history import event_frame
 from kindred.events.lake import EVENTS, Appended, Lake, LakeTable
-from kindred.events.log_tables import open_log_file
+from kindred.events.log_tables import open_log_file, reading
 from kindred.events.shown import DECISIONS, JOINED
 from kindred.schemas.clock import DAY, HOUR
 from kindred.schemas.errors import ArtefactError, LogError
@@ -69,7 +69,9 @@ class LoggedEvents:
             told = [] if db is None else db.execute(_OLDEST, (before, EVENTS_AT_ONCE)).fetchall()
         if not told:
             return EVENT_SCHEMA.to_frame(), ()
-        return event_frame([row[:-1] for row in told]), [row[-1] for row in told]
+        return event_frame([row[:-1] for row in told], EVENT_SCHEMA.names()), [
+            row[-1] for row in told
+        ]
 
     def delete(self, keys: Sequence[int] | Sequence[str]) -> None:
         """See Source."""

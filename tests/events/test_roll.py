@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from builders import event
 from kindred.events import decisions
 from kindred.events.check import Refused
 from kindred.events.decision_log import DecisionLog, LoggedDecision
-from kindred.events.history import all_events, fingerprint, newest_rejects
+from kindred.events.history import LOGGED, all_events, fingerprint, newest_rejects
 from kindred.events.lake import Lake
 from kindred.events.log import EventLog
 from kindred.events.roll import LoggedEvents, closed_before, only_one, roll, roll_closed
 from kindred.events.shown import DECISIONS
+from kindred.events.union import lake_and_log
 from kindred.schemas.clock import DAY, HOUR
 from kindred.schemas.decision import Decision, DecisionContext, Shown
 from kindred.schemas.query import Subject
@@ -93,6 +95,39 @@ def test_history_has_each_event_once_wherever_it_lies(workspace: Workspace) -> N
     assert ids(all_events(workspace.lake, workspace.root / "none.sqlite")) == ids(
         Lake(workspace.lake).scan()
     )
+
+
+def test_a_frame_has_each_event_once_wherever_it_has_gone_since(workspace: Workspace) -> None:
+    before = all_events(workspace.lake, workspace.log)
+    Lake(workspace.lake).append(LoggedEvents(workspace.log).oldest(MIDNIGHT)[0])
+    during = all_events(workspace.lake, workspace.log)
+    roll(LoggedEvents(workspace.log), workspace.lake, MIDNIGHT + HOUR)
+    assert ids(before) == ids(during) == EVERY
+    late = pl.col("occurred_at") >= MIDNIGHT + 59 * MINUTE
+    for frame in (before, during):
+        assert sorted(frame.filter(late).select("event_id").collect()["event_id"])[:2] == [
+            "e100", "e101",
+        ]  # fmt: skip
+        assert frame.filter(late).select(pl.len()).collect().item() == 61
+        assert frame.head(7).collect().height == 7
+        streamed = frame.select("action", "logged_in").collect(engine="streaming")
+        assert streamed.unique().rows() == [("view", False)]
+    roll(LoggedEvents(workspace.log), workspace.lake, MIDNIGHT + DAY)
+    assert ids(before) == ids(during) == EVERY
+
+
+def test_columns_that_nobody_uses_are_not_read(workspace: Workspace) -> None:
+    read: list[tuple[str, ...]] = []
+
+    def noted(columns: Sequence[str]) -> str:
+        read.append(tuple(columns))
+        return ", ".join(columns)
+
+    log = LOGGED._replace(select=noted)
+    frame = lake_and_log(Lake(workspace.lake), log, workspace.log, None, None)
+    fewer = frame.filter(pl.col("occurred_at") < MIDNIGHT).select("event_id")
+    assert fewer.collect(engine="streaming").height == 60
+    assert read == [("event_id", "occurred_at")]
 
 
 class KilledBetween(LoggedEvents):
