@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kindred.indexer.columns import Columns, Vocabulary
+from kindred.retrieval.segments import places_in_runs
 from kindred.schemas.decision import CandidateColumns
 from kindred.schemas.ranking import Candidates, Doubles, Floats, Rows
 
@@ -41,7 +42,7 @@ class HeldCandidates:
         return CandidateColumns(
             item_id=[names[row] for row in held.rows[:most].tolist()],
             sources=held.sources[:most].tolist(),
-            recall_rank=self.merge_ranks()[:most].tolist(),
+            recall_rank=merge_ranks(held)[:most].tolist(),
             merged=held.merged[:most].tolist(),
             score=None if held.score is None else held.score[:most].tolist(),
             probability=None if held.probability is None else held.probability[:most].tolist(),
@@ -52,12 +53,14 @@ class HeldCandidates:
             seller_id=[None if s < 0 else self.sellers.name(s) for s in self.seller.tolist()],
         )
 
-    def merge_ranks(self) -> Rows:
-        """int64[n]: each entry's place in the merge, 1 = first; ties are by row, as there."""
-        rows, merged = self.candidates.rows, self.candidates.merged
-        ranks = np.empty(len(rows), np.int64)
-        ranks[np.lexsort((rows, -merged))] = np.arange(1, len(rows) + 1)
-        return ranks
+
+def merge_ranks(whole: Candidates) -> Rows:
+    """int64[n]: each entry's place in its query's merge, 1 = first; ties are by row, as there."""
+    owner = whole.queries
+    order = np.lexsort((whole.rows, -whole.merged, owner))
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = places_in_runs(owner[order]) + 1
+    return ranks
 
 
 _NO_RANKS = np.zeros((0, 0), np.uint16)

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from kindred.experiments.marketsim.shops import Asked
 from kindred.indexer.columns import Columns
 from kindred.rerank.explore import Explored
+from kindred.rerank.held import merge_ranks
 from kindred.retrieval.queries import Queries
-from kindred.retrieval.segments import offsets_of, places_in_runs
+from kindred.retrieval.segments import offsets_of
 from kindred.schemas.ranking import Candidates, Rows
 
 
@@ -119,15 +120,6 @@ class Answered:
             if name.startswith(("candidate_", "shown_")) and name != "candidate_count"
         ]
         return whole.with_columns(nothing)
-
-
-def merge_ranks(whole: Candidates) -> Rows:
-    """int64[n]: each entry's place in its query's merge, 1 = first; ties are by row, as there."""
-    owner = whole.queries
-    order = np.lexsort((whole.rows, -whole.merged, owner))
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = places_in_runs(owner[order]) + 1
-    return ranks
 
 
 def feature_rows(kept: Candidates) -> list[bytes]:
