@@ -13,7 +13,9 @@ import numpy as np
 import polars as pl
 
 from kindred.events.shown import DECISION_SCHEMA, JOINED_SCHEMA
+from kindred.indexer.behaviour.impressions import load_impressions
 from kindred.rerank.features import FEATURES, SPECIFICATION
+from kindred.rerank.logged import JoinedLog
 from kindred.schemas.clock import DAY, HOUR
 
 START = 1_700_000_000_000_000 // DAY * DAY
@@ -51,6 +53,23 @@ def joined_row(**fields: Any) -> dict[str, Any]:
 def joined_frame(*rows: dict[str, Any]) -> pl.DataFrame:
     """Rows of `joined_row` as the table."""
     return pl.DataFrame([joined_row(**row) for row in rows], schema=JOINED_SCHEMA)
+
+
+def joined(log: ShownLog, specifications: dict[str, tuple[str, ...]] | None = None) -> JoinedLog:
+    """The log as training reads it."""
+
+    def decisions(since: int, until: int) -> pl.LazyFrame:
+        within = pl.col("occurred_at").is_between(since, until, closed="left")
+        return log.decisions.lazy().filter(within)
+
+    shown = load_impressions(log.joined.lazy(), item_rows())
+    return JoinedLog(
+        shown=shown,
+        decisions=decisions,
+        specifications=specifications or {},
+        inputs={},
+        until=shown.newest + 1,
+    )
 
 
 def shown_log(lists: int, *, seed: int = 3, days: float = 20, learnable: bool = True) -> ShownLog:

@@ -9,6 +9,8 @@ import structlog
 
 from kindred.events.decisions import all_decisions
 from kindred.events.feature_names import feature_names
+from kindred.events.joined_days import reading_joined
+from kindred.events.joining import joined_until
 from kindred.events.lake import Lake
 from kindred.events.shown import DECISIONS, JOINED
 from kindred.indexer.behaviour.impressions import load_impressions
@@ -40,7 +42,8 @@ def read_joined(workspace: Workspace, row_of: pl.DataFrame) -> JoinedLog:
     Lists whose specification nobody kept the names of stay away from the ranker's training.
     """
     inputs = joined_fingerprints(workspace)
-    shown = load_impressions(Lake(workspace.lake, JOINED).scan(), row_of)
+    with reading_joined(workspace.lake) as rows:
+        shown = load_impressions(rows, row_of)
     known = {}
     for specification in shown.specs.drop_nulls().unique().sort().to_list():
         if specification == SPECIFICATION:
@@ -54,4 +57,5 @@ def read_joined(workspace: Workspace, row_of: pl.DataFrame) -> JoinedLog:
         decisions=partial(all_decisions, workspace.lake, workspace.decisions),
         specifications=known,
         inputs=inputs,
+        until=joined_until(workspace.lake) or shown.newest + 1,
     )

@@ -43,7 +43,7 @@ from kindred.rerank.stages import (
     sample,
 )
 from kindred.retrieval.sources import Corpus
-from kindred.schemas.clock import micros_now
+from kindred.schemas.clock import DAY, micros_now
 from kindred.schemas.errors import InputError, VersionMismatch
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
@@ -115,7 +115,7 @@ def all_stages(material: Material, until: int, settings: KindredSettings) -> lis
     joined = material.joined
     serving = behaviour_stages(
         material.log, material.columns.size, until, settings, material.inputs,
-        shown=joined.shown, shown_input=joined.inputs["joined"],
+        shown=joined.shown, shown_input=joined.inputs["joined"], shown_until=joined.until,
     )  # fmt: skip
     ranking = ranker_stages(
         material.log, material.columns, material.tables, until, settings, material.inputs,
@@ -133,7 +133,7 @@ def past_stages(material: Material, moment: int, settings: KindredSettings) -> l
     log, size, joined = material.log, material.columns.size, material.joined
     answering = behaviour_stages(
         log, size, moment, settings, material.inputs, suffix=PAST,
-        shown=joined.shown, shown_input=joined.inputs["joined"],
+        shown=joined.shown, shown_input=joined.inputs["joined"], shown_until=joined.until,
     )  # fmt: skip
     ranking = ranker_stages(
         log, material.columns, material.tables, moment, settings, material.inputs,
@@ -154,6 +154,7 @@ def train(
     material = read_material(workspace, settings, progress)
     if not len(material.log):
         return []
+    warn_of_old_join(material)
     ending = max(end_of(material.log), material.joined.shown.newest + 1)
     moment = ending if until is None else parse_moment(until, material.log.ts)
     return run_stages(
@@ -164,6 +165,18 @@ def train(
         clock=micros_now,
         only=only,
     )
+
+
+def warn_of_old_join(material: Material) -> None:
+    """Say it where something was shown, and the log goes on for a day after what is joined."""
+    joined, ending = material.joined, end_of(material.log)
+    if joined.shown.lists and ending - joined.until > DAY:
+        structlog.get_logger("kindred").warning(
+            "the ranker and the statistics of shown items know nothing after the last join: run "
+            "`kindred join` before `kindred train`",
+            joined_until=readable(joined.until),
+            events_until=readable(ending),
+        )
 
 
 def end_of(log: Interactions) -> int:

@@ -1,7 +1,8 @@
 """Shown lists ordered anew: would the bought items have stood higher?
 
-Everything that orders was trained on lists shown before a moment; it is asked about lists shown
-afterwards. What was shown is also what could be bought, so the order shown has an advantage that
+Everything that orders was made of what was known at a moment: labels, their order, what positions
+earned, how items did. It is asked about lists shown afterwards, and only what came of those is of
+later. What was shown is also what could be bought, so the order shown has an advantage that
 its positions gave it; lists in random order give it to nobody.
 """
 
@@ -12,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from kindred.rerank.joined_training import fit_on_lists
-from kindred.rerank.judged import Judged, Parts, judged_lists, split_lists
-from kindred.rerank.labels import usable
+from kindred.rerank.joined_training import Goal, fit_on_all, fit_on_lists
+from kindred.rerank.judged import Judged, Known, Parts, judged_lists, known_lists, split_lists
+from kindred.rerank.labels import LabelOrder, usable
 from kindred.rerank.logged import JoinedLog, read_lists
 from kindred.rerank.metrics import (
     paired_interval,
@@ -57,11 +58,12 @@ def compare_orders(
             log, moment, size, settings.ranker, settings.join, seed=settings.seed,
             on_lists=on_lists,
         )  # fmt: skip
-        later = later_lists(log, parts, moment, size, settings, lists, on_lists)
+        known = known_lists(log, moment, size, settings.ranker, settings.join, on_lists=on_lists)
+        later = later_lists(log, known.order, moment, size, settings, lists, on_lists)
     values: dict[str, list[Values]] = {}
     facts: list[dict[str, Any]] = []
     for seed in seeds:
-        orders, told = orders_of(parts, later, settings, seed, progress)
+        orders, told = orders_of(parts, known, later, settings, seed, progress)
         facts.append({"seed": seed, **told})
         for name, order in orders.items():
             values.setdefault(name, []).append(metrics_of(later, order, ks))
@@ -73,7 +75,7 @@ def compare_orders(
         "lists": len(later.lists),
         "lists with a purchase": later.bought_lists,
         "training": facts,
-        "label order": parts.order.report,
+        "label order": known.order.report,
         "by seed": {
             name: [round(float(np.nanmean(v[RANK])), 4) for v in found]
             for name, found in values.items()
@@ -86,14 +88,17 @@ def compare_orders(
 
 def later_lists(
     log: JoinedLog,
-    parts: Parts,
+    order: LabelOrder,
     moment: int,
     size: int,
     settings: KindredSettings,
     most: int,
     on_lists: Any,
 ) -> Judged:
-    """Lists shown from `moment` on, labelled by all that is known of them today."""
+    """Lists shown from `moment` on, labelled by all that is known of them today.
+
+    How items did is in their features as it was logged, or else as of `moment`.
+    """
     shown, end = log.shown, log.shown.newest + 1
     keep = usable(shown, end, settings.join, open_purchases=settings.ranker.open_purchases)
     known = np.bincount(shown.owners[keep], minlength=shown.lists) > 0
@@ -101,7 +106,8 @@ def later_lists(
     if len(wanted) > most:
         drawn = np.random.default_rng(settings.seed).choice(wanted, most, replace=False)
         wanted = np.sort(drawn)
-    later = judged_lists(read_lists(log, wanted, keep, size, on_lists), parts.order, end)
+    lists = read_lists(log, wanted, keep, size, on_lists, known=moment)
+    later = judged_lists(lists, order, end)
     if later.bought_lists < 2:
         raise TooLittle(
             f"{len(later.lists)} later lists of which {later.bought_lists} have a purchase: too "
@@ -111,9 +117,18 @@ def later_lists(
 
 
 def orders_of(
-    parts: Parts, later: Judged, settings: KindredSettings, seed: int, progress: Progress
+    parts: Parts,
+    known: Known,
+    later: Judged,
+    settings: KindredSettings,
+    seed: int,
+    progress: Progress,
 ) -> tuple[dict[str, Doubles], dict[str, Any]]:
-    """(scores of the later rows by method, facts of the training) for one seed."""
+    """(scores of the later rows by method, facts of the training) for one seed.
+
+    As where they serve, rankers are tried on the parts and made of all that was known.
+    """
+    chosen = settings.ranker
     held = later.lists
     orders: dict[str, Doubles] = {
         SHOWN: -held.shown.position[held.at].astype(np.float64),
@@ -122,15 +137,18 @@ def orders_of(
     popularity = held.column("popularity").astype(np.float64)
     if not np.isnan(popularity).all():
         orders[POPULARITY] = popularity
-    with progress.task(f"grow trees, seed {seed}", 2 * settings.ranker.trees) as on_tree:
-        graded, told = fit_on_lists(parts, settings.ranker, seed=seed, on_tree=on_tree)
-        orders[RANKER] = graded.score(held.features)
-        if parts.training.bought_lists >= 2:
-            binary, _ = fit_on_lists(
-                parts, settings.ranker, goal="purchase", seed=seed, on_tree=on_tree
-            )
-            orders[BINARY] = binary.score(held.features)
-            orders[BOTH] = (_z(orders[RANKER], held.offsets) + _z(orders[BINARY], held.offsets)) / 2
+    told: dict[str, Any] = {}
+    goals: dict[str, Goal] = {RANKER: "graded"}
+    if parts.training.bought_lists >= 2:
+        goals[BINARY] = "purchase"
+    with progress.task(f"grow trees, seed {seed}", 2 * len(goals) * chosen.trees) as on_tree:
+        for name, goal in goals.items():
+            _, facts = fit_on_lists(parts, chosen, goal=goal, seed=seed, on_tree=on_tree)
+            ranker, more = fit_on_all(known, chosen, facts, goal=goal, seed=seed, on_tree=on_tree)
+            orders[name] = ranker.score(held.features)
+            told[name] = {**facts, "refitted on": more}
+    if BINARY in orders:
+        orders[BOTH] = (_z(orders[RANKER], held.offsets) + _z(orders[BINARY], held.offsets)) / 2
     return orders, told
 
 

@@ -7,6 +7,7 @@ only; position enters as LightGBM's bias term, never as a feature.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
@@ -15,9 +16,9 @@ import numpy as np
 from kindred.indexer.behaviour.impressions import PLATFORMS
 from kindred.rerank.calibration import Calibration, fit_isotonic
 from kindred.rerank.features import FEATURES
-from kindred.rerank.judged import Judged, Parts
+from kindred.rerank.judged import Judged, Known, Parts, judged_lists
 from kindred.rerank.labels import LabelOrder, inverse_propensity
-from kindred.rerank.lambdamart import Ranker, RankingSet, fit_ranker
+from kindred.rerank.lambdamart import Ranker, RankingSet, fit_ranker, grow_ranker
 from kindred.rerank.metrics import paired_interval, purchase_rank, shown_ndcg, tied_ranks
 from kindred.rerank.training import TooLittle, TrainedRanker, cross_fitted, silent
 from kindred.schemas.ranking import Doubles, Mask, Rows
@@ -58,10 +59,9 @@ def fit_on_lists(
         )
     looks = stopping.looks(parts.curve) if settings.position_bias else None
     leaves = min(settings.leaves, max(len(train.lengths) // LISTS_A_LEAF, FEWEST_LEAVES))
-    chosen = msgspec.structs.replace(settings, leaves=leaves)
     ranker, trees = fit_ranker(
-        train, check, FEATURES, chosen, seed=seed, threads=threads, on_tree=on_tree,
-        stop_on=rank_loss(stopping, parts.order, looks),
+        train, check, FEATURES, _with_leaves(settings, leaves), seed=seed, threads=threads,
+        on_tree=on_tree, stop_on=rank_loss(stopping, parts.order, looks),
     )  # fmt: skip
     return ranker, {
         "trees": trees,
@@ -69,6 +69,29 @@ def fit_on_lists(
         "training_lists": len(train.lengths),
         "training_rows": len(train.grades),
     }
+
+
+def fit_on_all(
+    known: Known,
+    settings: RankerSettings,
+    facts: Mapping[str, Any],
+    *,
+    goal: Goal = "graded",
+    seed: int,
+    threads: int = 0,
+    on_tree: Callable[[int], None] = silent,
+) -> tuple[Ranker, dict[str, Any]]:
+    """(ranker, facts): what `fit_on_lists` found to fit, of its `facts`, on all that is known."""
+    train = ranking_set(known.lists, known.order, settings, goal)
+    ranker = grow_ranker(
+        train, FEATURES, _with_leaves(settings, facts["leaves"]), trees=facts["trees"], seed=seed,
+        threads=threads, on_tree=on_tree,
+    )  # fmt: skip
+    return ranker, {"lists": len(train.lengths), "rows": len(train.grades)}
+
+
+def _with_leaves(settings: RankerSettings, leaves: int) -> RankerSettings:
+    return msgspec.structs.replace(settings, leaves=leaves)
 
 
 def ranking_set(
@@ -153,6 +176,7 @@ def train_on_lists(
             **facts,
             "stopping_lists": len(parts.stopping.lists),
             "judging_lists": len(judging.lists),
+            "parts end": list(parts.moments),
             "label order": parts.order.report,
             "weights": dict(settings.weights),
             "position bias": settings.position_bias,
@@ -161,11 +185,47 @@ def train_on_lists(
             "compared": compared,
             "calibrated on": what,
             "expected_calibration_error": round(error, 5),
-            "importance": dict(list(ranker.importance().items())[:20]),
+            "importance": most_important(ranker),
         },
         passed=passed,
         reason=reason,
     )
+
+
+def refitted(
+    trained: TrainedRanker,
+    known: Known,
+    settings: RankerSettings,
+    *,
+    seed: int,
+    threads: int = 0,
+    on_tree: Callable[[int], None] = silent,
+) -> TrainedRanker:
+    """The ranker that serves where `trained` was found good: made alike, of all that is known.
+
+    The calibration stays that by lists which the judged ranker had not learned from: by those that
+    it knows, this one would be too sure. The two give scores on other scales, so the curve moves to
+    the scores that as many of the same rows reach.
+    """
+    ranker, facts = fit_on_all(
+        known, settings, trained.metrics, seed=seed, threads=threads, on_tree=on_tree
+    )
+    metrics = {
+        **trained.metrics,
+        "refitted on": facts,
+        "label order": known.order.report,
+        "importance": most_important(ranker),
+    }
+    features = known.lists.lists.features
+    before, after = (np.sort(r.score(features)) for r in (trained.ranker, ranker))
+    curve = trained.calibration
+    moved = Calibration(np.interp(curve.scores, before, after), curve.probabilities)
+    return replace(trained, ranker=ranker, calibration=moved, metrics=metrics)
+
+
+def most_important(ranker: Ranker) -> dict[str, float]:
+    """Share of the gain of the first twenty features, largest first."""
+    return dict(list(ranker.importance().items())[:20])
 
 
 def verdict(compared: Mapping[str, Mapping[str, Any]], name: str) -> tuple[bool, str]:
@@ -178,7 +238,8 @@ def verdict(compared: Mapping[str, Mapping[str, Any]], name: str) -> tuple[bool,
     if lead[2] >= 0:
         return False, reason
     fair = compared.get("randomised", {"judged lists": 0})
-    if fair["judged lists"] >= LEAST_JUDGED and fair["ranker - merge"][1] > 0:
+    lead = fair["ranker - merge"] if fair["judged lists"] >= LEAST_JUDGED else None
+    if lead is not None and lead[1] > 0:
         return False, reason + ", but worse where the order was random"
     return True, reason
 
@@ -226,10 +287,11 @@ def compare(
 def calibrated(ranker: Ranker, parts: Parts) -> tuple[Calibration, str, float]:
     """(P(purchase | shown), what it stands for, expected error) from both later parts.
 
-    With few purchases it is the chance that anything comes of it: the blend reads ratios, and a
-    flat curve would leave the order to the ad rates.
+    All that is known by now counts. With few purchases it is the chance that anything comes of it:
+    the blend reads ratios, and a flat curve would leave the order to the ad rates.
     """
-    both = (parts.stopping, parts.judging)
+    stopping = judged_lists(parts.stopping.lists, parts.order, parts.moments.judging)
+    both = (stopping, parts.judging)
     scores = np.concatenate([ranker.score(p.lists.features) for p in both])
     bought = np.concatenate([p.bought for p in both])
     clicked = np.concatenate([p.labels > 0 for p in both])

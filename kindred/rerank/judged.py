@@ -1,19 +1,25 @@
-"""Shown lists with labels as of a moment, in three parts by time: train, stop, judge."""
+"""Shown lists with labels as of a moment, in three parts by time: train, stop, judge.
+
+Each part knows what was known when it ended, as if that were today: its labels are of that moment.
+What might still have come then counts as not done, or each end would cost a day of lists. Only
+what judges is labelled by everything known since, and holds no list whose actions may still come.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kindred.indexer.behaviour.exposure import PositionCurve, position_curve
-from kindred.indexer.behaviour.impressions import PURCHASE
+from kindred.indexer.behaviour.impressions import PURCHASE, Impressions
 from kindred.rerank.labels import LabelOrder, label_order, usable
 from kindred.rerank.logged import JoinedLog, LoggedLists, read_lists
 from kindred.rerank.training import TooLittle, silent
-from kindred.schemas.ranking import Doubles, Mask
+from kindred.schemas.ranking import Doubles, Mask, Rows
 from kindred.schemas.settings import JoinSettings, RankerSettings
 
 
@@ -67,7 +73,7 @@ class Judged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Three parts in order of time, labelled alike."""
+    """Three parts in order of time, each labelled by what was known at its end."""
 
     training: Judged
     """Lists of which something came."""
@@ -76,8 +82,26 @@ class Parts:
     judging: Judged
     """All lists."""
     order: LabelOrder
+    """By what was known when the training part ended"""
     curve: PositionCurve
-    """What positions earned before the moment that the labels are of"""
+    """What positions earned before the training part ended"""
+    moments: Moments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """All lists of which something came before a moment, and the order of labels of then."""
+
+    lists: Judged
+    order: LabelOrder
+
+
+class Moments(NamedTuple):
+    """Microseconds UTC: where the parts end."""
+
+    training: int
+    stopping: int
+    judging: int
 
 
 def judged_lists(lists: LoggedLists, order: LabelOrder, until: int) -> Judged:
@@ -85,6 +109,28 @@ def judged_lists(lists: LoggedLists, order: LabelOrder, until: int) -> Judged:
     happened = lists.shown.outcomes[lists.at] < until
     labels = order.label(happened, lists.shown.formats[lists.at])
     return Judged(lists=lists, labels=labels, bought=happened[:, PURCHASE])
+
+
+def split_moments(
+    log: JoinedLog, until: int, settings: RankerSettings, windows: JoinSettings
+) -> Moments | None:
+    """Where the parts end that `until` gives; None where one of them has nothing to tell.
+
+    The newest `judging_share` of the lists of which something came judges; `development_share` of
+    those that were known by then stops the training.
+    """
+    keep = _usable(log, until, settings, windows)
+    clicked = _clicked(log, keep, until)
+    if not len(clicked):
+        return None
+    second = _newest(log, clicked, settings.judging_share)
+    clicked = _clicked(log, _usable(log, second, settings, windows, inner=True), second)
+    if not len(clicked):
+        return None
+    first = _newest(log, clicked, settings.development_share)
+    if not len(_clicked(log, _usable(log, first, settings, windows, inner=True), first)):
+        return None
+    return Moments(first, second, until)
 
 
 def split_lists(
@@ -100,33 +146,103 @@ def split_lists(
     """Read the lists shown before `until`: training, then stopping, then judging, by time.
 
     Of the later two parts all lists count, also those of which nothing came, but of many only a
-    sample. `size` is the catalogue's.
+    sample. `size` is the catalogue's. Raises TooLittle where a part would be empty.
     """
     shown = log.shown
-    keep = usable(shown, until, windows, open_purchases=settings.open_purchases)
-    known = np.bincount(shown.owners[keep], minlength=shown.lists) > 0
-    known &= log.readable() & (shown.at < until)
-    clicked = np.flatnonzero(known & shown.clicked_lists(until))
-    if not len(clicked):
-        raise TooLittle("nothing came of any shown list whose features were logged")
-    share = settings.development_share
-    first = int(shown.at[clicked[int((1 - share) * (len(clicked) - 1))]])
-    second = int(shown.at[clicked[int((1 - share / 2) * (len(clicked) - 1))]])
-    early = clicked[shown.at[clicked] < first][-settings.joined_lists :]
-    late = np.flatnonzero(known & (shown.at >= first))
-    if len(late) > settings.joined_lists:
-        drawn = np.random.default_rng(seed).choice(late, settings.joined_lists, replace=False)
-        late = np.sort(drawn)
-    rows = keep & (shown.ts < first)
-    order = label_order(shown.outcomes[rows], shown.formats[rows], until)
-    training = read_lists(log, early, keep, size, on_lists)
-    rest = read_lists(log, late, keep, size, on_lists)
-    development = judged_lists(rest, order, until)
-    is_late = shown.at[rest.lists] >= second
+    moments = split_moments(log, until, settings, windows)
+    if moments is None:
+        raise TooLittle(
+            "the shown lists of which something came, and whose features were logged, are too few "
+            "to train by, to stop by and to judge by"
+        )
+    first, second, _ = moments
+    keep = _usable(log, first, settings, windows, inner=True)
+    order = _order_of(shown, keep, first)
+
+    def part(since: int, end: int, most: int) -> Judged:
+        keep = _usable(log, end, settings, windows, inner=end < until)
+        wanted = np.flatnonzero(_lists_of(shown, keep) & (shown.at >= since))
+        if len(wanted) > most:
+            rng = np.random.default_rng(seed)
+            wanted = np.sort(rng.choice(wanted, most, replace=False))
+        return judged_lists(read_lists(log, wanted, keep, size, on_lists, known=first), order, end)
+
     return Parts(
-        training=judged_lists(training, order, until).labelled(),
-        stopping=development.take(~is_late),
-        judging=development.take(is_late),
+        training=_read_clicked(log, first, keep, order, size, settings, on_lists),
+        stopping=part(first, second, settings.joined_lists // 2),
+        judging=part(second, until, settings.joined_lists),
         order=order,
-        curve=position_curve(shown, until),
+        curve=position_curve(shown, first),
+        moments=moments,
     )
+
+
+def known_lists(
+    log: JoinedLog,
+    until: int,
+    size: int,
+    settings: RankerSettings,
+    windows: JoinSettings,
+    *,
+    on_lists: Callable[[int], None] = silent,
+) -> Known:
+    """All that was known at `until`: what a ranker learns from whose making has been judged."""
+    keep = _usable(log, until, settings, windows)
+    order = _order_of(log.shown, keep, until)
+    lists = _read_clicked(log, until, keep, order, size, settings, on_lists)
+    return Known(lists=lists, order=order)
+
+
+def _order_of(shown: Impressions, rows: Mask, until: int) -> LabelOrder:
+    """The order of labels by what happened before `until` to the rows bool[n]."""
+    return label_order(shown.outcomes[rows], shown.formats[rows], until)
+
+
+def _read_clicked(
+    log: JoinedLog,
+    until: int,
+    keep: Mask,
+    order: LabelOrder,
+    size: int,
+    settings: RankerSettings,
+    on_lists: Callable[[int], None],
+) -> Judged:
+    """The newest lists, of the rows `keep`, of which something is known to have come at `until`."""
+    wanted = _clicked(log, keep, until)[-settings.joined_lists :]
+    lists = read_lists(log, wanted, keep, size, on_lists, known=until)
+    return judged_lists(lists, order, until).labelled()
+
+
+def _usable(
+    log: JoinedLog,
+    until: int,
+    settings: RankerSettings,
+    windows: JoinSettings,
+    *,
+    inner: bool = False,
+) -> Mask:
+    """bool[n]: rows of readable lists shown before `until` whose outcomes were known then.
+
+    At an `inner` moment, the end of a part that others follow, actions may still come.
+    """
+    shown = log.shown
+    keep = usable(shown, until, windows, open_purchases=settings.open_purchases, open_actions=inner)
+    rows: Mask = keep & (log.readable() & (shown.at < until))[shown.owners]
+    return rows
+
+
+def _lists_of(shown: Impressions, rows: Mask) -> Mask:
+    """bool[L]: lists of the rows bool[n]."""
+    lists: Mask = np.bincount(shown.owners[rows], minlength=shown.lists) > 0
+    return lists
+
+
+def _clicked(log: JoinedLog, keep: Mask, until: int) -> Rows:
+    """int64[m]: the lists of the rows `keep` of which something came before `until`, rising."""
+    clicked: Rows = np.flatnonzero(_lists_of(log.shown, keep) & log.shown.clicked_lists(until))
+    return clicked
+
+
+def _newest(log: JoinedLog, clicked: Rows, share: float) -> int:
+    """When the newest share of the lists `clicked` begins."""
+    return int(log.shown.at[clicked[int((1 - share) * (len(clicked) - 1))]])

@@ -109,15 +109,24 @@ def _told(labels: Labels, tries: Doubles, hits: Doubles) -> dict[str, Any]:
     }
 
 
-def usable(shown: Impressions, until: int, windows: JoinSettings, *, open_purchases: bool) -> Mask:
+def usable(
+    shown: Impressions,
+    until: int,
+    windows: JoinSettings,
+    *,
+    open_purchases: bool,
+    open_actions: bool = False,
+) -> Mask:
     """bool[n]: rows whose outcomes are known as of `until`, or of the newest that was joined.
 
-    The window of actions must be closed. One for a purchase may be open if `open_purchases`: it
-    counts as not bought so far. A row that the join calls final is known from its end on.
+    The window of actions must be closed, unless `open_actions`; that for a purchase, unless
+    `open_purchases`: what may still come counts as not done. A row that the join calls final is
+    known from its end on.
     """
     known_until = min(until, shown.newest)
     final = ~shown.censored & (until > shown.newest)
-    closed = shown.ts + windows.action_hours * HOUR <= known_until
+    wait = 0 if open_actions else windows.action_hours * HOUR
+    closed = shown.ts + wait <= known_until
     if not open_purchases:
         clicked = shown.outcomes[:, CLICK]
         waits = (clicked < until) & (clicked > known_until - windows.purchase_days * DAY)

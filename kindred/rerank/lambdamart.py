@@ -90,7 +90,51 @@ def fit_ranker(
         assert stop_on is not None
         return "loss", stop_on(np.asarray(scores, np.float64)), False
 
-    params: dict[str, Any] = {
+    params = _params(settings, seed, threads, "ndcg" if stop_on is None else "None")
+    data = _dataset(train, names)
+    check = lightgbm.Dataset(
+        development.features, development.grades, group=development.lengths, reference=data
+    )
+
+    booster = lightgbm.train(
+        params,
+        data,
+        num_boost_round=settings.trees,
+        valid_sets=[check],
+        feval=None if stop_on is None else loss,
+        callbacks=[
+            lightgbm.early_stopping(settings.early_stopping, verbose=False),
+            lambda _: on_tree(1),
+        ],
+    )
+    best = booster.best_iteration or settings.trees
+    return Ranker.from_text(booster.model_to_string(num_iteration=best)), best
+
+
+def grow_ranker(
+    train: RankingSet,
+    names: tuple[str, ...],
+    settings: RankerSettings,
+    *,
+    trees: int,
+    seed: int,
+    threads: int = 0,
+    on_tree: Callable[[int], None],
+) -> Ranker:
+    """A ranker of so many `trees`, stopped by nothing; deterministic as `fit_ranker` is."""
+    import lightgbm
+
+    booster = lightgbm.train(
+        _params(settings, seed, threads, "None"),
+        _dataset(train, names),
+        num_boost_round=trees,
+        callbacks=[lambda _: on_tree(1)],
+    )
+    return Ranker.from_text(booster.model_to_string())
+
+
+def _params(settings: RankerSettings, seed: int, threads: int, metric: str) -> dict[str, Any]:
+    return {
         "objective": "lambdarank",
         "label_gain": list(GAINS),
         "lambdarank_truncation_level": settings.truncation,
@@ -98,7 +142,7 @@ def fit_ranker(
         "num_leaves": settings.leaves,
         "min_data_in_leaf": settings.min_data_in_leaf,
         "feature_fraction": 0.8,
-        "metric": "ndcg" if stop_on is None else "None",
+        "metric": metric,
         "eval_at": [10],
         "lambdarank_position_bias_regularization": settings.position_regularization,
         "seed": seed,
@@ -107,24 +151,12 @@ def fit_ranker(
         "num_threads": threads,
         "verbosity": -1,
     }
-    data = lightgbm.Dataset(
+
+
+def _dataset(train: RankingSet, names: tuple[str, ...]) -> lightgbm.Dataset:
+    import lightgbm
+
+    return lightgbm.Dataset(
         train.features, train.grades, group=train.lengths, weight=train.weights,
         position=train.positions, feature_name=list(names),
     )  # fmt: skip
-    check = lightgbm.Dataset(
-        development.features, development.grades, group=development.lengths, reference=data
-    )
-
-    def tick(_: Any) -> None:
-        on_tree(1)
-
-    booster = lightgbm.train(
-        params,
-        data,
-        num_boost_round=settings.trees,
-        valid_sets=[check],
-        feval=None if stop_on is None else loss,
-        callbacks=[lightgbm.early_stopping(settings.early_stopping, verbose=False), tick],
-    )
-    best = booster.best_iteration or settings.trees
-    return Ranker.from_text(booster.model_to_string(num_iteration=best)), best

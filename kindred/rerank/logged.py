@@ -2,7 +2,8 @@
 
 Features are taken as they were logged, column by column by name. What a list's specification did
 not have yet is unknown (NaN), but for the item's exposure: that is computed as of the beginning of
-the day of the list (UTC), which is what a daily training would have served.
+the day of the list (UTC), which is what a daily training would have served, or as of an earlier
+moment where nothing later may count.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class JoinedLog:
     """Names of the features by specification, as far as they are known"""
     inputs: Mapping[str, str]
     """Fingerprints of both logs"""
+    until: int
+    """Microseconds UTC up to which they are joined; what came later is not known"""
 
     def readable(self) -> Mask:
         """bool[L]: lists with logged features of a known specification."""
@@ -92,19 +95,26 @@ class LoggedLists:
 
 
 def read_lists(
-    log: JoinedLog, wanted: Rows, keep: Mask, size: int, on_lists: Callable[[int], None]
+    log: JoinedLog,
+    wanted: Rows,
+    keep: Mask,
+    size: int,
+    on_lists: Callable[[int], None],
+    *,
+    known: int,
 ) -> LoggedLists:
     """The lists `wanted` (int64[m], rising) of `log.shown`, with the rows where `keep` holds.
 
     A list stays away where its decision is gone, logged no features or was cut short by a
-    deadline or a fault; so do rows behind the logged candidates. `size` is the catalogue's.
+    deadline or a fault; so do rows behind the logged candidates. `size` is the catalogue's. An
+    exposure that was not logged is filled in, and knows nothing from the moment `known` on.
     """
     shown = log.shown
     days = shown.at[wanted] // DAY
     parts = []
     for day in np.unique(days).tolist():
         of_day = wanted[days == day]
-        exposure = item_exposure(shown, size, day * DAY)
+        exposure = item_exposure(shown, size, min(day * DAY, known))
         for specification, lists in _by_specification(shown, of_day):
             part = _read_day(log, specification, lists, keep, day)
             _fill_exposure(part, exposure.gather(shown.row[part.at]))
@@ -130,10 +140,12 @@ def _by_specification(shown: Impressions, lists: Rows) -> Sequence[tuple[str, Ro
     ]
 
 
-def _read_day(log: JoinedLog, specification: str, lists: Rows, keep: Mask, day: int) -> LoggedLists:
-    """Lists of one day and one specification, exposure as logged."""
+def _decisions_of_day(log: JoinedLog, lists: Rows, width: int, day: int) -> pl.DataFrame:
+    """`list`, `features` and `candidate_recall_rank` of the sound decisions among `lists`.
+
+    Of each no more rows, of `width` bytes, than were shown.
+    """
     shown = log.shown
-    names = FEATURES if specification == SPECIFICATION else log.specifications[specification]
     asked = pl.DataFrame(
         {
             "decision_id": shown.decisions.gather(lists),
@@ -150,23 +162,30 @@ def _read_day(log: JoinedLog, specification: str, lists: Rows, keep: Mask, day: 
         )
         .list.any()
     )
-    frame = (
+    return (
         log.decisions(day * DAY, (day + 1) * DAY)
         .select("decision_id", "degraded", "features", "candidate_recall_rank")
         .join(asked.lazy(), on="decision_id", how="inner")
         .filter(pl.col("features").is_not_null() & sound.fill_null(value=True))
         .select(
-            "decision_id",
             "list",
-            pl.col("features").bin.slice(0, pl.col("length") * (len(names) * WIDTH)),
+            pl.col("features").bin.slice(0, pl.col("length") * width),
             pl.col("candidate_recall_rank").list.head(pl.col("length")),
         )
         .collect(engine="streaming")
         .sort("list")
     )
+
+
+def _read_day(log: JoinedLog, specification: str, lists: Rows, keep: Mask, day: int) -> LoggedLists:
+    """Lists of one day and one specification, exposure as logged."""
+    shown = log.shown
+    names = FEATURES if specification == SPECIFICATION else log.specifications[specification]
+    width = len(names) * WIDTH
+    frame = _decisions_of_day(log, lists, width, day)
     if frame.is_empty():
         return _nothing(shown)
-    counts = frame["features"].bin.size().to_numpy().astype(np.int64) // (len(names) * WIDTH)
+    counts = frame["features"].bin.size().to_numpy().astype(np.int64) // width
     ranks = frame["candidate_recall_rank"]
     if not np.array_equal(ranks.list.len().to_numpy(), counts):
         raise ArtefactError(

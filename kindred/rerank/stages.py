@@ -27,8 +27,8 @@ from kindred.rerank.artefact import to_artefact
 from kindred.rerank.examples import Examples, cut_sessions, joined
 from kindred.rerank.features import SPECIFICATION
 from kindred.rerank.funnel import Funnel
-from kindred.rerank.joined_training import train_on_lists
-from kindred.rerank.judged import split_lists
+from kindred.rerank.joined_training import refitted, train_on_lists
+from kindred.rerank.judged import known_lists, split_lists, split_moments
 from kindred.rerank.logged import JoinedLog
 from kindred.rerank.training import TooLittle, TrainedRanker, train_ranker
 from kindred.retrieval.plan import FilterPlanner
@@ -37,7 +37,7 @@ from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 
-CODE = 4
+CODE = 5
 """Revision of what the ranker's stage does."""
 PAST = "_past"
 """Suffix of the stages that the ranker learns over: made of what came before its window."""
@@ -143,6 +143,7 @@ def ranker_stages(
         log, columns.size, start, settings, inputs, suffix=suffix, threads=threads,
         shown=None if joined is None else joined.shown,
         shown_input="none" if joined is None else joined.inputs["joined"],
+        shown_until=None if joined is None else joined.until,
     )  # fmt: skip
 
     def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
@@ -194,9 +195,11 @@ def made_of(trained: TrainedRanker, facts: Mapping[str, Any]) -> Made:
 
 
 def enough_lists(joined: JoinedLog, until: int, settings: KindredSettings) -> bool:
-    """Whether enough lists were shown before `until` of which something came."""
+    """Whether enough lists were shown before `until` of which something came, for long enough."""
     useful = joined.shown.clicked_lists(until) & joined.readable()
-    return int(useful.sum()) >= settings.ranker.joined_from
+    if int(useful.sum()) < settings.ranker.joined_from:
+        return False
+    return split_moments(joined, until, settings.ranker, settings.join) is not None
 
 
 def joined_stage(
@@ -208,21 +211,33 @@ def joined_stage(
     name: str,
     threads: int = 0,
 ) -> Stage:
-    """The ranker trained on what was shown before `until`; `size` is the catalogue's."""
+    """The ranker trained on what was shown before `until`; `size` is the catalogue's.
+
+    One is made of the older lists and judged on the newest; if it passes, another is made like it
+    of all of them, and serves.
+    """
+    chosen, seed = settings.ranker, settings.seed
+
+    def tried(progress: Progress) -> TrainedRanker:
+        with progress.task("read shown lists") as on_lists:
+            parts = split_lists(
+                joined, until, size, chosen, settings.join, seed=seed, on_lists=on_lists
+            )
+        with progress.task("grow trees", chosen.trees) as on_tree:
+            return train_on_lists(parts, chosen, seed=seed, threads=threads, on_tree=on_tree)
 
     def make(_: Mapping[str, Artefact], progress: Progress) -> Made:
         try:
-            with progress.task("read shown lists") as on_lists:
-                parts = split_lists(
-                    joined, until, size, settings.ranker, settings.join, seed=settings.seed,
-                    on_lists=on_lists,
-                )  # fmt: skip
-            with progress.task("grow trees", settings.ranker.trees) as on_tree:
-                trained = train_on_lists(
-                    parts, settings.ranker, seed=settings.seed, threads=threads, on_tree=on_tree
-                )
+            trained = tried(progress)
         except TooLittle as error:
             return Made(passed=False, reason=str(error), summary=str(error))
+        if trained.passed:
+            with progress.task("read all shown lists") as on_lists:
+                known = known_lists(joined, until, size, chosen, settings.join, on_lists=on_lists)
+            with progress.task("grow trees again", trained.metrics["trees"]) as on_tree:
+                trained = refitted(
+                    trained, known, chosen, seed=seed, threads=threads, on_tree=on_tree
+                )
         return made_of(trained, {})
 
     parts = (settings.ranker, settings.join)

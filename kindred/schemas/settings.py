@@ -279,7 +279,11 @@ class RankerSettings(Settings, frozen=True, kw_only=True):
     negatives: Positive = 120
     """Candidates without a label kept for each query, drawn at random past the first 30."""
     development_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
-    """Newest share of the queries: early stopping, calibration and the gate."""
+    """Newest share of the queries: early stopping, calibration and the gate. Of shown lists, the
+    share of those before the judging ones by which training stops."""
+    judging_share: Annotated[float, Meta(gt=0, lt=1)] = 0.25
+    """Newest share of the shown lists of which something came: the gate judges on what was shown
+    since. Purchases are few, and with a smaller share it tells nothing."""
     joined_from: Annotated[int, Meta(ge=1)] = 300
     """Shown lists of which something came, from which on the ranker learns from what was shown;
     with fewer it learns from what people did next."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 from builders import event, item
 from click.testing import CliRunner
 from shown_lists import ITEMS, START, item_rows, shown_log
+from structlog.testing import capture_logs
 
 from kindred.api.cli import main
 from kindred.api.learning import evaluate_shown_lists, train
@@ -74,6 +76,7 @@ def test_the_ranker_says_what_it_learned_from_and_is_not_trained_twice(workspace
     assert card.metrics["learned from"] == "joined impressions"
     assert card.metrics["label order"]["buy_now"]["order"][:2] == ["cart", "watch"]
     assert {"joined", "decisions"} <= card.inputs.keys()
+    assert card.metrics["refitted on"]["lists"] > card.metrics["training_lists"]
     assert {row.state for row in train(workspace, SETTINGS, QUIET)} == {"fresh"}
 
 
@@ -90,6 +93,32 @@ def test_what_serves_is_what_was_counted(workspace: Workspace):
         assert "exposure" in answer.versions
     finally:
         engine.close()
+
+
+def exposure_of(workspace: Workspace) -> Exposure:
+    return Exposure.load(ModelStore(workspace.models).load("exposure").arrays)
+
+
+def test_statistics_are_of_the_joins_end_and_training_says_that_it_is_old(
+    workspace: Workspace, tmp_path: Path
+):
+    held = Workspace(tmp_path / "later")
+    shutil.copytree(workspace.root, held.root)
+    before = exposure_of(held)
+    with capture_logs() as told:
+        train(held, SETTINGS, QUIET, only=("exposure",))
+    assert not told
+    later = event(occurred_at=START + 40 * DAY, entity_id="item-1", user_id="u1")
+    frame = pl.DataFrame([msgspec.to_builtins(later)])
+    Lake(held.lake).append(event_columns(frame))
+    with capture_logs() as told:
+        train(held, SETTINGS, QUIET, only=("exposure",))
+    assert "kindred join" in told[0]["event"]
+    assert told[0]["events_until"].startswith("2023-12-24")
+    np.testing.assert_array_equal(exposure_of(held).values, before.values)
+    assert before.values[:, NAMES.index("shown_times_7d")].any()
+    card = ModelStore(held.models).card("exposure")
+    assert int(card.inputs["until"]) < START + 30 * DAY
 
 
 def test_with_few_lists_the_ranker_learns_from_what_people_did_next(workspace: Workspace, tmp_path):

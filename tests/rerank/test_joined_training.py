@@ -9,14 +9,20 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
-from shown_lists import APPEAL, ITEMS, LENGTH, START, ShownLog, item_rows, shown_log
+from shown_lists import APPEAL, ITEMS, LENGTH, START, ShownLog, joined, shown_log
 
 from kindred.indexer.behaviour.exposure import NAMES as EXPOSURE
-from kindred.indexer.behaviour.exposure import item_exposure
-from kindred.indexer.behaviour.impressions import NEVER, load_impressions
+from kindred.indexer.behaviour.exposure import item_exposure, position_curve
+from kindred.indexer.behaviour.impressions import NEVER, PURCHASE
 from kindred.rerank.features import FEATURES
-from kindred.rerank.joined_training import rank_loss, ranking_set, train_on_lists, verdict
-from kindred.rerank.judged import Parts, split_lists
+from kindred.rerank.joined_training import (
+    rank_loss,
+    ranking_set,
+    refitted,
+    train_on_lists,
+    verdict,
+)
+from kindred.rerank.judged import Judged, Parts, known_lists, split_lists
 from kindred.rerank.logged import JoinedLog, LoggedLists, read_lists
 from kindred.rerank.metrics import purchase_mrr, purchase_rank, shown_ndcg, tied_ranks
 from kindred.rerank.training import TooLittle
@@ -24,19 +30,6 @@ from kindred.schemas.clock import DAY
 from kindred.schemas.settings import JoinSettings, RankerSettings
 
 SETTINGS = RankerSettings(trees=40, learning_rate=0.15, min_data_in_leaf=20)
-
-
-def joined(log: ShownLog, specifications: dict[str, tuple[str, ...]] | None = None) -> JoinedLog:
-    def decisions(since: int, until: int) -> pl.LazyFrame:
-        within = pl.col("occurred_at").is_between(since, until, closed="left")
-        return log.decisions.lazy().filter(within)
-
-    return JoinedLog(
-        shown=load_impressions(log.joined.lazy(), item_rows()),
-        decisions=decisions,
-        specifications=specifications or {},
-        inputs={},
-    )
 
 
 def parts_of(log: ShownLog, settings: RankerSettings = SETTINGS) -> Parts:
@@ -55,10 +48,10 @@ def parts(log: ShownLog) -> Parts:
     return parts_of(log)
 
 
-def whole(held: JoinedLog) -> LoggedLists:
+def whole(held: JoinedLog, known: int = NEVER) -> LoggedLists:
     everything = np.arange(held.shown.lists)
     keep = np.ones(len(held.shown), np.bool_)
-    return read_lists(held, everything, keep, ITEMS, lambda done: None)
+    return read_lists(held, everything, keep, ITEMS, lambda done: None, known=known)
 
 
 def test_what_explains_the_purchases_is_found_and_the_gate_passes(parts: Parts):
@@ -79,6 +72,38 @@ def test_what_explains_the_purchases_is_found_and_the_gate_passes(parts: Parts):
 def test_where_chance_alone_acts_the_gate_stays_shut():
     trained = train_on_lists(parts_of(shown_log(1500, learnable=False)), SETTINGS, seed=1)
     assert not trained.passed
+
+
+def test_what_was_learned_from_shuffled_labels_does_not_pass(parts: Parts):
+    """It is judged by what really came of the newest lists."""
+    rng = np.random.default_rng(4)
+
+    def shuffled(part: Judged) -> Judged:
+        order = np.lexsort((rng.random(len(part.labels)), part.lists.owners))
+        return replace(part, labels=part.labels[order], bought=part.bought[order])
+
+    wrong = replace(parts, training=shuffled(parts.training), stopping=shuffled(parts.stopping))
+    trained = train_on_lists(wrong, SETTINGS, seed=1)
+    assert not trained.passed
+    assert trained.metrics["compared"]["all"]["ranker - merge"][0] > -0.2
+
+
+def test_what_serves_is_made_like_what_was_judged_of_all_lists(log: ShownLog, parts: Parts):
+    held = joined(log)
+    trained = train_on_lists(parts, SETTINGS, seed=1)
+    known = known_lists(held, held.shown.newest + 1, ITEMS, SETTINGS, JoinSettings())
+    served = refitted(trained, known, SETTINGS, seed=1)
+    assert served.ranker.booster.num_trees() == trained.metrics["trees"]
+    assert served.metrics["refitted on"]["lists"] == len(known.lists.lists)
+    assert len(known.lists.lists) > 1.3 * len(parts.training.lists)
+    at = held.shown.at[known.lists.lists.lists]
+    assert at.max() > parts.moments.stopping  # those that judged are among them
+    assert served.metrics["compared"] == trained.metrics["compared"]
+    features = parts.judging.lists.features
+    told, before = (
+        t.calibration.probability(t.ranker.score(features)).mean() for t in (served, trained)
+    )
+    assert told == pytest.approx(before, rel=0.15)
 
 
 def test_parts_follow_each_other_in_time_and_only_training_is_of_clicked_lists(parts: Parts):
@@ -129,6 +154,47 @@ def replace_settings(**changes) -> RankerSettings:
     return msgspec.structs.replace(SETTINGS, **changes)
 
 
+def at_once(log: JoinedLog, until: int) -> Parts:
+    return split_lists(log, until, ITEMS, SETTINGS, JoinSettings(), seed=1)
+
+
+def same(one: Judged, other: Judged) -> bool:
+    assert one.lists.lists.tolist() == other.lists.lists.tolist()
+    np.testing.assert_array_equal(one.lists.features, other.lists.features)
+    return one.labels.tolist() == other.labels.tolist()
+
+
+@pytest.mark.parametrize("end", ["training", "stopping"])
+def test_a_part_knows_nothing_of_what_came_after_its_end(log: ShownLog, end: str):
+    held = joined(log)
+    until = held.shown.newest + 1
+    moments = at_once(held, until).moments
+    moment = getattr(moments, end)
+    outcomes = held.shown.outcomes.copy()
+    later = outcomes[:, 1:] >= moment  # clicks stay: they say where the parts end
+    open_still = (outcomes[:, 0] < moment) & (outcomes[:, PURCHASE] == NEVER)
+    outcomes[:, 1:][later] = NEVER
+    outcomes[open_still, PURCHASE] = moment
+    other = replace(held, shown=replace(held.shown, outcomes=outcomes))
+    one, two = at_once(held, until), at_once(other, until)
+    assert one.moments == two.moments
+    assert same(one.training, two.training)
+    np.testing.assert_array_equal(one.order.labels, two.order.labels)
+    assert one.order.report == two.order.report
+    assert one.order.values == two.order.values
+    assert not same(one.judging, two.judging)
+    if end == "stopping":
+        assert same(one.stopping, two.stopping)
+
+
+def test_the_curve_is_of_what_was_clicked_before_training_ended(parts: Parts):
+    shown = parts.training.lists.shown
+    outcomes = shown.outcomes.copy()
+    outcomes[outcomes >= parts.moments.training] = NEVER
+    blind = position_curve(replace(shown, outcomes=outcomes), parts.moments.training)
+    np.testing.assert_array_equal(parts.curve.chances, blind.chances)
+
+
 def test_training_does_not_know_what_happened_after_its_moment(log: ShownLog):
     moment = START + 12 * DAY
     held = joined(log)
@@ -136,12 +202,9 @@ def test_training_does_not_know_what_happened_after_its_moment(log: ShownLog):
     outcomes[outcomes >= moment] = NEVER
     outcomes[held.shown.ts >= moment] = moment + DAY
     other = replace(held, shown=replace(held.shown, outcomes=outcomes))
-    one, two = (
-        split_lists(h, moment, ITEMS, SETTINGS, JoinSettings(), seed=1) for h in (held, other)
-    )
+    one, two = at_once(held, moment), at_once(other, moment)
     for a, b in ((one.training, two.training), (one.judging, two.judging)):
-        np.testing.assert_array_equal(a.labels, b.labels)
-        np.testing.assert_array_equal(a.lists.features, b.lists.features)
+        assert same(a, b)
         assert a.lists.shown.at[a.lists.lists].max() < moment - DAY  # windows are closed
 
 
@@ -157,10 +220,12 @@ def test_logged_features_are_taken_as_logged_and_the_rest_is_of_the_days_beginni
     at = len(lists) // 2
     rows = slice(lists.offsets[at], lists.offsets[at + 1])
     midnight = held.shown.at[lists.lists[at]] // DAY * DAY
-    expected = item_exposure(held.shown, ITEMS, midnight).gather(held.shown.row[lists.at[rows]])
     new = [FEATURES.index(name) for name in EXPOSURE]
-    np.testing.assert_array_equal(lists.features[rows][:, new], expected)
-    assert not np.isnan(expected).any()
+    earlier = midnight - 3 * DAY
+    for found, moment in ((lists, midnight), (whole(held, earlier), earlier)):
+        expected = item_exposure(held.shown, ITEMS, moment).gather(held.shown.row[lists.at[rows]])
+        np.testing.assert_array_equal(found.features[rows][:, new], expected)
+        assert not np.isnan(expected).any()
 
 
 def test_rows_of_another_specification_are_read_by_name(log: ShownLog):
@@ -218,7 +283,9 @@ def test_nothing_clicked_is_too_little(log: ShownLog):
         pl.lit(None, pl.Int64).alias(n) for n in log.joined.columns if n.endswith("_at")
         and n != "occurred_at"
     )  # fmt: skip
-    with pytest.raises(TooLittle, match="nothing came"):
+    with pytest.raises(
+        TooLittle, match="something came, and whose features were logged, are too few"
+    ):
         parts_of(ShownLog(log.decisions, nobody))
 
 
@@ -267,6 +334,7 @@ def test_where_nothing_is_ever_bought_what_was_acted_on_judges(log: ShownLog):
         (90, [-0.5, -1.1, 0.1], None, False),
         (90, [-0.5, -0.7, -0.1], (40, [0.4, 0.1, 0.7]), False),
         (90, [-0.5, -0.7, -0.1], (2, [0.4, 0.1, 0.7]), True),
+        (90, [-0.5, -0.7, -0.1], (40, None), True),  # all of one visitor's
         (19, [-0.5, -0.7, -0.1], None, False),
         (0, None, None, False),
     ],

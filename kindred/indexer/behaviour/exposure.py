@@ -54,34 +54,39 @@ class Exposure:
 
     values: Floats
     """float32[N, len(NAMES)], NaN = unknown"""
+    unshown: Floats
+    """float32[len(NAMES)]: those of a row that was never shown, in the N rows or newer"""
 
     def gather(self, rows: Rows) -> Floats:
-        """float32[m, len(NAMES)]: the values of rows; NaN for rows outside (-1, or newer)."""
+        """float32[m, len(NAMES)]: the values of rows; newer rows were never shown, -1 is NaN."""
         found = np.full((len(rows), len(NAMES)), np.nan, np.float32)
         known = (rows >= 0) & (rows < len(self.values))
         found[known] = self.values[rows[known]]
+        found[rows >= len(self.values)] = self.unshown
         return found
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The columns by name, to be kept."""
-        return {"values": self.values}
+        return {"values": self.values, "unshown": self.unshown}
 
     @classmethod
     def load(cls, arrays: Mapping[str, NDArray[Any]]) -> Exposure:
         """From its arrays. Raises VersionMismatch where they have other columns."""
-        if arrays["values"].shape[1:] != (len(NAMES),):
+        if arrays["values"].shape[1:] != (len(NAMES),) or "unshown" not in arrays:
             raise VersionMismatch(
-                f"item exposure has {arrays['values'].shape[1:]} columns, not {len(NAMES)}: "
-                "run `kindred train exposure`"
+                f"item exposure has {arrays['values'].shape[1:]} columns, not {len(NAMES)} and "
+                "those of what was never shown: run `kindred train exposure`"
             )
-        return cls(values=arrays["values"])
+        return cls(values=arrays["values"], unshown=arrays["unshown"])
 
 
 def item_exposure(shown: Impressions, n_rows: int, now: int) -> Exposure:
     """Facts of `n_rows` catalogue rows as of `now`: what happened from then on is left out."""
     until = int(np.searchsorted(shown.ts, now, side="left"))
     if not until:
-        return Exposure(values=np.full((0, len(NAMES)), np.nan, np.float32))
+        nothing = np.full((1, len(NAMES)), np.nan, np.float32)
+        return Exposure(values=nothing[:0], unshown=nothing[0])
+    n_rows += 1  # the last one stands for all that were never shown
     columns: list[Doubles] = []
     for days in WINDOWS.values():
         since = int(np.searchsorted(shown.ts, now - days * DAY, side="left"))
@@ -95,7 +100,8 @@ def item_exposure(shown: Impressions, n_rows: int, now: int) -> Exposure:
     columns.append(_rate(clicks, longest["shown_times_30d"]))
     columns.append(_rate(longest["shown_purchases_30d"], clicks))
     columns.append(_over_expected(shown, n_rows, now))
-    return Exposure(values=np.stack(columns, axis=1).astype(np.float32))
+    values = np.stack(columns, axis=1).astype(np.float32)
+    return Exposure(values=values[:-1], unshown=values[-1])
 
 
 @dataclass(frozen=True, slots=True)

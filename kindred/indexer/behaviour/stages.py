@@ -36,7 +36,7 @@ from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import KindredSettings
 
 Maker = Callable[[Mapping[str, Artefact], Progress], Made]
-CODE = 2
+CODE = 3
 """Revision of what these stages do."""
 NAMES = ("pairs", "forward", "als", "history", "exposure")
 UNJUDGED = ("history", "exposure")
@@ -60,21 +60,26 @@ def behaviour_stages(
     *,
     shown: Impressions | None = None,
     shown_input: str = "none",
+    shown_until: int | None = None,
     suffix: str = "",
     threads: int = 0,
 ) -> list[Stage]:
     """Stages made from the actions before `until` on `size` catalogue rows.
 
-    `exposure` is made from the impressions `shown`, whose fingerprint is `shown_input`.
+    `exposure` is made from the impressions `shown`, whose fingerprint is `shown_input`, and no
+    later than `shown_until`, up to which they are joined: what came since is not known to be zero.
 
     `suffix` is added to their names, so that several moments stand side by side; stages with a
     suffix serve nobody and have no gate.
     """
+    joined_until = until if shown_until is None else min(until, shown_until)
     made = _Makers(
-        log, shown or no_impressions(), size, until, settings, threads, judged=not suffix
-    )
+        log, shown or no_impressions(), size, until, joined_until, settings, threads,
+        judged=not suffix,
+    )  # fmt: skip
     signals = settings.signals
     read = {"catalogue": inputs.get("catalogue", ""), "joined": shown_input}
+    read["until"] = str(joined_until)
     makers: dict[str, tuple[Maker, list[Any]]] = {
         "pairs": (made.pairs, [signals, settings.pairs]),
         "forward": (made.forward, [signals, settings.pairs]),
@@ -88,7 +93,7 @@ def behaviour_stages(
             code=CODE,
             make=make,
             settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
-            inputs={**(inputs if name != "exposure" else read), "until": str(until)},
+            inputs=read if name == "exposure" else {**inputs, "until": str(until)},
             judge=None if suffix or name in UNJUDGED else judge,
         )
         for name, (make, parts) in makers.items()
@@ -123,6 +128,7 @@ class _Makers:
     shown: Impressions
     size: int
     until: int
+    joined_until: int
     settings: KindredSettings
     threads: int
     judged: bool
@@ -179,8 +185,8 @@ class _Makers:
         return Made(arrays=made.arrays(), summary=f"{len(made.by_popularity):,} items with history")
 
     def exposure(self, _: Mapping[str, Artefact], __: Progress) -> Made:
-        made = item_exposure(self.shown, self.size, self.until)
-        shown = np.unique(self.shown.row[self.shown.ts < self.until])
+        made = item_exposure(self.shown, self.size, self.joined_until)
+        shown = np.unique(self.shown.row[self.shown.ts < self.joined_until])
         return Made(arrays=made.arrays(), summary=f"{int((shown >= 0).sum()):,} items were shown")
 
 

@@ -103,6 +103,21 @@ def test_randomised_lists_give_the_curve_where_they_have_enough_clicks():
     assert value(with_them, "shown_coec", row=1) < 0.2
 
 
+def test_an_item_newer_than_the_statistics_is_as_one_that_was_never_shown():
+    """Serving asks the statistics of yesterday about it, learning those of days before it."""
+    seen = shown(*lists(40, 100, 1, "item-0"), *lists(10, 100, 2, "item-3"))
+    newer = np.array([8, 9, ITEMS + 5])
+    served = item_exposure(seen, 8, NOW)
+    learned = item_exposure(seen, ITEMS, NOW)
+    np.testing.assert_array_equal(served.gather(newer), learned.gather(newer))
+    kept = Exposure.load(served.arrays()).gather(newer)
+    np.testing.assert_array_equal(kept, served.gather(np.array([7, 7, 7])))
+    assert kept[0, NAMES.index("shown_times_30d")] == 0
+    assert kept[0, NAMES.index("shown_coec")] == pytest.approx(1.0)
+    assert np.isnan(served.gather(np.array([-1]))).all()
+    assert np.isnan(item_exposure(seen, 8, NOW - 2 * DAY).gather(newer)).all()  # nothing is known
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_no_feature_sees_its_own_future(seed: int):
     rng = np.random.default_rng(seed)
