@@ -10,7 +10,7 @@ import msgspec
 import polars as pl
 
 from kindred.events.decisions import all_decisions
-from kindred.events.files import sync
+from kindred.events.files import sync, unchanged
 from kindred.events.history import all_events
 from kindred.events.lake import EVENTS, Lake, LakeTable
 from kindred.events.shown import DECISIONS, JOINED
@@ -50,14 +50,16 @@ def export(
     """
     table = TABLES[what]
     rows, folder = 0, output / table.folder
-    days = _days(_rows(workspace, what, since, until, open_hours=open_hours))
+    with unchanged(workspace.lake / table.folder):
+        days = _days(_rows(workspace, what, since, until, open_hours=open_hours))
     try:
         with progress.task(f"exporting {what}", len(days)) as advance:
             for day in days:
                 first, last = max(day * DAY, since or 0), (day + 1) * DAY
                 last = last if until is None else min(last, until)
-                told = _rows(workspace, what, first, last, open_hours=open_hours)
-                rows += _write(told, folder / f"dt={_EPOCH + timedelta(days=min(day, _LAST))}")
+                with unchanged(workspace.lake / table.folder):
+                    told = _rows(workspace, what, first, last, open_hours=open_hours)
+                    rows += _write(told, folder / f"dt={_EPOCH + timedelta(days=min(day, _LAST))}")
                 advance(1)
         if what == "decisions":
             _copy_feature_names(workspace.lake, output)

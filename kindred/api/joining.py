@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import polars as pl
 
+from kindred.api.times import moment_of
 from kindred.events.decisions import all_decisions
 from kindred.events.history import all_events
-from kindred.events.impressions import MINUTE
+from kindred.events.joined_days import reading_joined
 from kindred.events.joining import JoinReport, join_lake, joined_until
-from kindred.events.lake import Lake
-from kindred.events.shown import JOINED
+from kindred.schemas.clock import MINUTE
 from kindred.schemas.errors import InputError
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
@@ -38,7 +37,7 @@ def join_workspace(
         final = now - settings.events.late_minutes * MINUTE
         as_of = max(final, min(joined_until(workspace.lake), now))
     else:
-        as_of = _moment(until, now)
+        as_of = now if until == "now" else moment_of(until, "$.until")
     return join_lake(
         workspace.lake,
         partial(all_decisions, workspace.lake, workspace.decisions),
@@ -51,20 +50,9 @@ def join_workspace(
 
 def rows_of(workspace: Workspace, decision_id: str) -> list[dict[str, Any]]:
     """The joined rows of a decision by position. InputError where there are none."""
-    joined = Lake(workspace.lake, JOINED).scan()
-    rows = joined.filter(pl.col("decision_id") == decision_id).sort("position").collect()
+    with reading_joined(workspace.lake) as joined:
+        rows = joined.filter(pl.col("decision_id") == decision_id).sort("position").collect()
     if rows.is_empty():
         why = "it showed nothing, was made after the join's end, or is not known"
         raise InputError(f"no row of decision {decision_id!r} is joined: {why}", "$.decision_id")
     return rows.to_dicts()
-
-
-def _moment(text: str, now: int) -> int:
-    if text == "now":
-        return now
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(f"{text!r} is neither a time nor `now`", "$.until") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1e6)

@@ -21,6 +21,32 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def unchanged(folder: Path) -> Iterator[None]:
+    """Hold off `changing` while the folder, if there is one, is read; others may read it too."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def changing(folder: Path) -> Iterator[None]:
+    """Wait until nobody reads the folder (`unchanged`), and hold readers off."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def try_lock(path: Path) -> Iterator[bool]:
     """Lock a file or folder without waiting; False where another process holds it or it is gone."""
     try:

@@ -8,12 +8,11 @@ import polars as pl
 
 from kindred.events.actions import GRADES
 from kindred.events.shown import JOINED_SCHEMA
-from kindred.schemas.clock import DAY, HOUR
+from kindred.schemas.clock import DAY, HOUR, MINUTE
 from kindred.schemas.event import ACTION_CODE, Action, EntityKind
 from kindred.schemas.settings import JoinSettings
 
 SECOND = 1_000_000
-MINUTE = 60 * SECOND
 
 VIEWED = (Action.VIEW, Action.CONTENT_VIEW)
 CLICKED = (Action.CLICK, Action.CONTENT_CLICK, *VIEWED)

@@ -4,7 +4,8 @@
 `links/dt=YYYY-MM-DD/` what the day's events belong to (`links.parquet`) and the rows that they
 clicked first (`clicked.parquet`). A `state.json` beside them says what they were made from. It is
 removed before they change and written after, so a day that a kill left between is done again.
-A day's folder holds exactly one part at every moment.
+A day's folder holds exactly one part at every moment, and the same one while somebody reads
+(`reading_joined`).
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from typing import TypeVar
 import msgspec
 import polars as pl
 
-from kindred.events.files import sync, try_lock
+from kindred.events.files import changing, sync, try_lock, unchanged
+from kindred.events.lake import Lake
 from kindred.events.linking import CLICKED_SCHEMA, LINK_SCHEMA, Linked, Tally
 from kindred.events.moments import CLOCK_LAG
-from kindred.schemas.clock import DAY
+from kindred.events.shown import JOINED
+from kindred.schemas.clock import DAY, EPOCH
 from kindred.schemas.errors import ArtefactError
 
-_EPOCH = date(1970, 1, 1)
 _STATE = "state.json"
 _LINKS, _CLICKED = "links.parquet", "clicked.parquet"
 
@@ -67,15 +69,25 @@ class JoinedDays:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Nobody else joins meanwhile. ArtefactError where somebody does, or the disk fails."""
-        try:
+        with self._translated():
             self._joined.mkdir(parents=True, exist_ok=True)
             self._links.mkdir(exist_ok=True)
-            lock = self._joined / ".lock"
-            lock.touch()
-            with try_lock(lock) as ours:
+            with self._ours() as ours:
                 if not ours:
                     raise ArtefactError(f"another join is at work in {self._joined}")
                 yield
+
+    @contextmanager
+    def _ours(self) -> Iterator[bool]:
+        lock = self._joined / ".lock"
+        lock.touch()
+        with try_lock(lock) as ours:
+            yield ours
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, pl.exceptions.PolarsError) as e:
             raise ArtefactError(f"the join in {self._joined} failed: {e}") from e
 
@@ -112,13 +124,14 @@ class JoinedDays:
         aside = folder / ".aside"
         _write(rows, aside)
         name = f"part-{blake2b(aside.read_bytes(), digest_size=16).hexdigest()}.parquet"
-        parts = sorted(folder.glob("part-*.parquet"))
-        # Over the old part, then to the new name: whoever looks sees one part.
-        whole = parts[0] if parts else folder / name
-        aside.replace(whole)
-        for more in parts[1:]:
-            more.unlink()
-        whole.replace(folder / name)
+        with changing(self._joined):
+            parts = sorted(folder.glob("part-*.parquet"))
+            # Over the old part, then to the new name: whoever looks sees one part.
+            whole = parts[0] if parts else folder / name
+            aside.replace(whole)
+            for more in parts[1:]:
+                more.unlink()
+            whole.replace(folder / name)
         sync(folder)
         _finish(folder, state)
 
@@ -132,8 +145,29 @@ class JoinedDays:
                 day = _number(folder)
                 state = states.get(day)
                 if (day + 1) * DAY + beyond > as_of and (state is None or state.as_of > as_of):
-                    (folder / _STATE).unlink(missing_ok=True)
-                    shutil.rmtree(folder)
+                    self._remove(folder)
+
+    def expire(self, first: int) -> list[str]:
+        """Remove days before `first` (its number since 1970): rows, links and clicks.
+
+        Returns their names, such as `links/dt=2025-11-20`; none while somebody joins: next time.
+        ArtefactError.
+        """
+        held = [f for parent in (self._joined, self._links) for f in parent.glob("dt=*")]
+        old = sorted(folder for folder in held if _number(folder) < first)
+        if not old:
+            return []
+        with self._translated(), self._ours() as ours:
+            if not ours:
+                return []
+            for folder in old:
+                self._remove(folder)
+        return [f"{folder.parent.name}/{folder.name}" for folder in old]
+
+    def _remove(self, folder: Path) -> None:
+        (folder / _STATE).unlink(missing_ok=True)  # first: what a kill leaves is no whole day
+        with changing(self._joined):
+            shutil.rmtree(folder)
 
     def links(self, days: list[int], since: int, until: int) -> pl.DataFrame:
         """Links of the events of `days` to decisions with since <= time < until."""
@@ -156,6 +190,15 @@ class JoinedDays:
         return pl.concat([CLICKED_SCHEMA.to_frame().lazy(), *found]).collect()
 
 
+@contextmanager
+def reading_joined(
+    lake: Path, since: int | None = None, until: int | None = None
+) -> Iterator[pl.LazyFrame]:
+    """Rows with since <= time < until (`JOINED_SCHEMA`); no join replaces them meanwhile."""
+    with unchanged(lake / JOINED.folder):
+        yield Lake(lake, JOINED).scan(since, until)
+
+
 def fingerprints(
     frame: pl.DataFrame | pl.LazyFrame, what: pl.Expr, when: str | pl.Expr, part: pl.Expr
 ) -> dict[tuple[int, bool], str]:
@@ -176,11 +219,11 @@ def fingerprints(
 
 
 def _name(day: int) -> str:
-    return f"dt={_EPOCH + timedelta(day)}"
+    return f"dt={EPOCH + timedelta(day)}"
 
 
 def _number(folder: Path) -> int:
-    return (date.fromisoformat(folder.name[3:]) - _EPOCH).days
+    return (date.fromisoformat(folder.name[3:]) - EPOCH).days
 
 
 def _begin(parent: Path, day: int) -> Path:

@@ -22,9 +22,10 @@ from kindred.events.contract import EVENT_SCHEMA
 from kindred.events.database import begin
 from kindred.events.files import locked, try_lock
 from kindred.events.history import event_frame
+from kindred.events.joined_days import JoinedDays
 from kindred.events.lake import EVENTS, Appended, Lake, LakeTable
 from kindred.events.log_tables import open_log_file, reading
-from kindred.events.shown import DECISIONS, JOINED
+from kindred.events.shown import DECISIONS
 from kindred.schemas.clock import DAY, HOUR
 from kindred.schemas.errors import ArtefactError, LogError
 from kindred.schemas.settings import EventSettings
@@ -154,7 +155,7 @@ def expire(lake: Path, log_path: Path, settings: EventSettings, now: int) -> lis
         return []
     first = f"dt={_EPOCH + timedelta(days=now // DAY - settings.keep_days)}"
     gone = []
-    for table in (EVENTS, DECISIONS, JOINED):
+    for table in (EVENTS, DECISIONS):
         folder = lake / table.folder
         days = [day for day in folder.glob("dt=*") if day.name < first]
         if not days:
@@ -163,7 +164,7 @@ def expire(lake: Path, log_path: Path, settings: EventSettings, now: int) -> lis
             for day in sorted(days):
                 _remove(day)
                 gone.append(f"{table.folder}/{day.name}")
-    return gone
+    return gone + JoinedDays(lake).expire(now // DAY - settings.keep_days)
 
 
 def _remove(day: Path) -> None:

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from pathlib import Path
 
 import join as month  # benchmarks/join.py
@@ -21,7 +15,6 @@ from join_rows import (
     HOUR,
     LATER,
     MINUTE,
-    SECOND,
     START,
     TRACE,
     busy_market,
@@ -30,32 +23,18 @@ from join_rows import (
     event,
     events,
 )
+from joined_lake import WINDOWS, join_all, parts, rows_of, small_lake
 from polars.testing import assert_frame_equal
 
-from kindred.events.files import try_lock
 from kindred.events.join import join
-from kindred.events.joining import JoinReport, join_lake
 from kindred.events.lake import Lake
-from kindred.events.shown import DECISIONS, JOINED, JOINED_SCHEMA
+from kindred.events.shown import DECISIONS, JOINED_SCHEMA
 from kindred.events.streaming import StreamingJoin
-from kindred.schemas.errors import ArtefactError
-from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import JoinSettings
 
-WINDOWS = JoinSettings()
 ODD = JoinSettings(click_minutes=3000, action_hours=2, purchase_days=1, awareness_days=3)
 """Clicks may come after a purchase could."""
 ORDER = ["occurred_at", "decision_id", "position"]
-
-
-def join_all(lake: Path, as_of: int, windows: JoinSettings = WINDOWS) -> JoinReport:
-    return join_lake(
-        lake, Lake(lake, DECISIONS).scan, Lake(lake).scan, windows, as_of, SilentProgress()
-    )
-
-
-def rows_of(lake: Path) -> pl.DataFrame:
-    return Lake(lake, JOINED).scan().collect()
 
 
 def rows_of_the_stream(
@@ -214,22 +193,6 @@ def test_the_stream_counts_what_comes_too_late() -> None:
     assert stream.advance(START + 2 * HOUR)["grade"].to_list() == [2]
 
 
-def small_lake(lake: Path, days: int = 4) -> None:
-    """Each day an answer with a click in it and, the last day aside, one without."""
-    told = [decision(f"d{n}", "a", at=n * DAY + 1) for n in range(days)]
-    told += [decision(f"e{n}", "b", at=n * DAY + 2) for n in range(days - 1)]
-    clicks = [event("click", "a", n * DAY + SECOND, decision_id=f"d{n}") for n in range(days)]
-    Lake(lake, DECISIONS).append(decisions(*told))
-    Lake(lake).append(events(*clicks))
-
-
-def parts(lake: Path) -> dict[str, int]:
-    """Which bytes lie on which day, and when they were put there."""
-    found = sorted(lake.glob("joined/dt=*/part-*.parquet"))
-    assert len({f.parent for f in found}) == len(found), "one part a day"
-    return {str(f.relative_to(lake)): f.stat().st_mtime_ns for f in found}
-
-
 def test_only_what_may_have_changed_is_joined_again(tmp_path: Path) -> None:
     small_lake(tmp_path)
     as_of = START + 4 * DAY
@@ -288,61 +251,3 @@ def test_an_earlier_moment_can_be_asked_for(tmp_path: Path) -> None:
         join_all(tmp_path, as_of)
         expected = join(told, happened, WINDOWS, as_of)
         assert_frame_equal(rows_of(tmp_path), expected, check_exact=True)
-
-
-def test_days_that_have_left_the_lake_keep_their_rows(tmp_path: Path) -> None:
-    small_lake(tmp_path)
-    join_all(tmp_path, LATER)
-    before = rows_of(tmp_path)
-    for gone in (tmp_path / "raw", tmp_path / "decisions"):
-        for part in sorted(gone.glob("dt=*/part-*.parquet"))[:2]:
-            part.unlink()
-    assert join_all(tmp_path, LATER + DAY).recomputed == 0
-    assert rows_of(tmp_path).equals(before)
-
-
-def test_one_join_at_a_time(tmp_path: Path) -> None:
-    small_lake(tmp_path)
-    join_all(tmp_path, LATER)
-    with try_lock(tmp_path / "joined" / ".lock") as ours:
-        assert ours
-        with pytest.raises(ArtefactError, match="another join"):
-            join_all(tmp_path, LATER)
-
-
-def test_a_damaged_state_says_where(tmp_path: Path) -> None:
-    small_lake(tmp_path)
-    join_all(tmp_path, LATER)
-    state = next(tmp_path.glob("joined/dt=*/state.json"))
-    state.write_bytes(b"{")
-    with pytest.raises(ArtefactError, match=str(state)):
-        join_all(tmp_path, LATER)
-
-
-JOIN = textwrap.dedent("""
-    import sys
-    from pathlib import Path
-    sys.path[:0] = sys.argv[2:]
-    from test_join_drivers import LATER, join_all
-    join_all(Path(sys.argv[1]), LATER)
-""")
-
-
-def test_a_killed_join_is_carried_on(tmp_path: Path) -> None:
-    told, happened = busy_market(8, 40, 250)
-    Lake(tmp_path, DECISIONS).append(told)
-    Lake(tmp_path).append(happened)
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", JOIN, str(tmp_path), str(here), str(here.parent)]
-    environment = os.environ | {"POLARS_MAX_THREADS": "1"}
-    for folder, done in [("links", 2), ("links", 20), ("joined", 5)]:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
-        while process.poll() is None:
-            if len(list(tmp_path.glob(f"{folder}/dt=*/state.json"))) >= done:
-                break
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        parts(tmp_path)
-    join_all(tmp_path, LATER)
-    assert_frame_equal(rows_of(tmp_path), join(told, happened, WINDOWS, LATER), check_exact=True)
