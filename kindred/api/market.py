@@ -7,35 +7,31 @@ and ids, so that an interrupted run begins again and the lake takes each row onc
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 import msgspec
 import numpy as np
-import polars as pl
 
 from kindred.api import learning
-from kindred.api.market_plan import MarketPlan, pictures_of
+from kindred.api.market_learning import compared, learn_again
+from kindred.api.market_plan import Market, MarketPlan, pictures_of, stream
+from kindred.api.market_report import MarketReport, report
 from kindred.api.times import readable
-from kindred.api.wiring import build, current_models, open_offline, train
+from kindred.api.wiring import Offline, build, current_models, open_offline, train
+from kindred.events.feature_names import keep_feature_names
 from kindred.events.lake import EVENTS, Lake
 from kindred.events.shown import DECISIONS
-from kindred.experiments.marketsim.behaviour import Appeal, examination
+from kindred.experiments.marketsim.arms import EXPERIMENT, OFF, ON, Arms, treated
 from kindred.experiments.marketsim.browsing import Browser
-from kindred.experiments.marketsim.clock import Shelf
-from kindred.experiments.marketsim.counts import Counts
 from kindred.experiments.marketsim.driving import Span, drive
 from kindred.experiments.marketsim.inprocess import Answering, FunnelShop
 from kindred.experiments.marketsim.pictures import draw_pictures
 from kindred.experiments.marketsim.records import Records
-from kindred.experiments.marketsim.shops import Organic
-from kindred.experiments.marketsim.truth import export_truth
-from kindred.experiments.marketsim.visitors import Visitors, make_visitors
-from kindred.experiments.marketsim.world import World, make_world
+from kindred.experiments.marketsim.shops import LoggedShop, Organic
 from kindred.indexer.behaviour.stages import NAMES
+from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.schemas.clock import HOUR
 from kindred.schemas.errors import InputError
-from kindred.schemas.event import ACTIONS
 from kindred.schemas.item import Status
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
@@ -46,50 +42,6 @@ PAGES_OF_TICK = 64
 MINUTE = 60_000_000
 EVENTS_AT_ONCE, DECISIONS_AT_ONCE = 300_000, 4_000
 """What waits in memory for the lake, at most about."""
-
-
-class MarketReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What happened in a simulated market."""
-
-    simulated: bool
-    impressions: int
-    decisions: int
-    visits: int
-    clicks: int
-    purchases: int
-    actions: dict[str, int]
-    ctr: float
-    ctr_by_position: list[float]
-    """Clicks by impressions at positions 1, 2, …"""
-    until: str
-    seconds: float
-    impressions_per_second: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Market:
-    """A world with its visitors."""
-
-    plan: MarketPlan
-    world: World
-    visitors: Visitors
-    appeal: Appeal
-    shelf: Shelf
-
-    @classmethod
-    def make(cls, plan: MarketPlan) -> Market:
-        """The market of a plan."""
-        knobs = plan.behaviour
-        catalogue = msgspec.structs.replace(plan.catalogue, items=plan.items, days=plan.days)
-        world = make_world(catalogue, plan.seed, plan.start)
-        visitors = make_visitors(world, knobs.visitors, plan.visitors, stream(plan, 1))
-        appeal = Appeal.of(world, visitors, knobs, stream(plan, 2))
-        return cls(plan, world, visitors, appeal, Shelf(world))
-
-
-def stream(plan: MarketPlan, part: int) -> np.random.Generator:
-    """A generator of its own for each part of the simulation."""
-    return np.random.default_rng([plan.seed, 1000 + part])
 
 
 def stock(
@@ -124,7 +76,7 @@ def make_history(workspace: Workspace, market: Market, progress: Progress) -> Br
     visits = plan.history_visits * plan.visitors
     span = Span(start=plan.start, until=plan.opens, tick=HOUR, visits=visits)
     lake = Lake(workspace.lake, EVENTS)
-    with progress.task("simulated history", visits) as advance:
+    with progress.task("simulated visits of the history", visits) as advance:
         told = 0
 
         def on_tick(_: int) -> None:
@@ -145,32 +97,53 @@ def learn(
     build(workspace, settings, progress)
 
 
+def open_shop(
+    market: Market, offline: Offline, records: Records, *, part: int, arm: str | None = None
+) -> FunnelShop:
+    """The funnel of the index in use as a shop, its random numbers those of `part`.
+
+    Without an arm, and in the arm `OFF`, the merge answers alone, whatever ranker there is.
+    """
+    plan, funnel, versions = market.plan, offline.funnel, dict(offline.versions)
+    if arm != ON:
+        funnel = replace(funnel, ranker=None, calibration=None)
+        versions.pop("ranker", None)
+    experiments = {} if arm is None else {EXPERIMENT: arm}
+    answering = Answering(
+        k=plan.k, explore=plan.explore, logged=plan.logged, experiments=experiments
+    )
+    name = "" if arm is None else f"-{arm}"
+    return FunnelShop(
+        funnel, offline.action_weights, versions, market.world, market.visitors, records,
+        answering, stream(plan, part), writer=f"simulated-{plan.seed}{name}",
+    )  # fmt: skip
+
+
+def open_arms(market: Market, offline: Offline, records: Records) -> LoggedShop:
+    """The ranker for one half of the visitors, the merge for the other; the merge alone where no
+    ranker serves."""
+    off = open_shop(market, offline, records, part=7, arm=OFF)
+    if offline.funnel.ranker is None:
+        return off
+    on = open_shop(market, offline, records, part=8, arm=ON)
+    return Arms(on, off, treated(len(market.visitors), market.plan.seed))
+
+
 def browse(
     workspace: Workspace,
-    market: Market,
-    settings: KindredSettings,
-    history: Browser,
+    browser: Browser,
+    shop: LoggedShop,
+    span: Span,
+    rng: np.random.Generator,
     progress: Progress,
-) -> MarketReport:
-    """Visitors before the funnel in this process; decisions and events go into the lake."""
-    plan = market.plan
-    began = time.perf_counter()
-    offline = open_offline(workspace, settings)
-    rng = stream(plan, 5)
-    records = history.records
-    shop = FunnelShop(
-        offline.funnel, offline.action_weights, offline.versions, market.world, market.visitors,
-        records, Answering(k=plan.k, explore=plan.explore, logged=plan.logged), stream(plan, 6),
-        writer=f"simulated-{plan.seed}",
-    )  # fmt: skip
-    browser = history.continued(shop, rng)
-    pages = max(plan.impressions // plan.k, 1)
-    tick = PAGES_OF_TICK * (plan.ends - plan.opens) // pages
-    span = Span(
-        start=plan.opens, until=plan.ends, tick=min(max(tick, MINUTE), HOUR),
-        impressions=plan.impressions,
-    )  # fmt: skip
+) -> int:
+    """Visitors before a shop of this process; decisions and events go into the lake.
+
+    Returns the moment of the end. Purchases that are due later wait in the browser.
+    """
+    browser.shop, records = shop, browser.records
     events, decisions = Lake(workspace.lake, EVENTS), Lake(workspace.lake, DECISIONS)
+    keep_feature_names(workspace.lake, SPECIFICATION, FEATURES)
 
     def write(most_events: int, most_decisions: int) -> None:
         if len(shop) > most_decisions:
@@ -178,17 +151,23 @@ def browse(
         if len(records) > most_events:
             events.append(records.frame())
 
-    with progress.task("simulated impressions", plan.impressions) as advance:
+    with progress.task("simulated impressions", span.impressions) as advance:
 
         def on_tick(shown: int) -> None:
             advance(shown)
             write(EVENTS_AT_ONCE, DECISIONS_AT_ONCE)
 
         ended = drive(browser, span, rng, on_open=shop.open, on_tick=on_tick)
-        browser.settle(np.iinfo(np.int64).max)
         write(0, 0)
-    withdraw(workspace, market, ended)
-    return report(browser.counts, plan, ended, time.perf_counter() - began)
+    return ended
+
+
+def stretch(plan: MarketPlan, start: int, share: float, impressions: int) -> Span:
+    """The span from `start` on that takes this share of the days after the history."""
+    length = round(share * (plan.ends - plan.opens))
+    pages = max(impressions // plan.k, 1)
+    tick = min(max(PAGES_OF_TICK * length // pages, MINUTE), HOUR)
+    return Span(start=start, until=start + length, tick=tick, impressions=impressions)
 
 
 def withdraw(workspace: Workspace, market: Market, now: int) -> None:
@@ -208,62 +187,6 @@ def withdraw(workspace: Workspace, market: Market, now: int) -> None:
             catalogue.upsert(gone[first : first + 5_000])
 
 
-def export(market: Market, folder: Path) -> None:
-    """Write the truth of a market: the world's, the position curve, and every visitor's taste.
-
-    `positions.parquet` has the chance that a position is looked at, by platform;
-    `visitors.parquet` taste and home of `user-N` and `device-N`.
-    """
-    rank, visitors, knobs = np.arange(1, 101), market.visitors, market.appeal.knobs
-    curves = {
-        name: examination(rank, np.full(100, app), knobs.attraction)
-        for name, app in (("web", False), ("app", True))
-    }
-    people = pl.DataFrame(
-        {
-            "visitor": np.arange(len(visitors)),
-            "taste": visitors.taste.tolist(),
-            "leaves": visitors.leaves.tolist(),
-            "place": visitors.place,
-            "spends": visitors.spends,
-            "account": visitors.account,
-            "app": visitors.app,
-            "activity": visitors.activity,
-        }
-    )
-    extra = {
-        "positions": pl.DataFrame({"position": rank, **curves}),
-        "visitors": people,
-        "behaviour": msgspec.to_builtins(knobs),
-        "plan": msgspec.to_builtins(market.plan),
-    }
-    export_truth(market.world, folder, extra)
-
-
-def report(counts: Counts, plan: MarketPlan, ended: int, seconds: float) -> MarketReport:
-    """The figures of a run."""
-    shown = counts.shown_at[1 : plan.k + 1]
-    rate = counts.clicked_at[1 : plan.k + 1] / np.maximum(shown, 1)
-    return MarketReport(
-        simulated=True,
-        impressions=counts.impressions,
-        decisions=int(counts.shown_at[1]),
-        visits=counts.visits,
-        clicks=counts.clicks,
-        purchases=counts.purchases,
-        actions={
-            action.value: int(number)
-            for action, number in zip(ACTIONS, counts.actions, strict=False)
-            if number
-        },
-        ctr=round(counts.clicks / max(counts.impressions, 1), 5),
-        ctr_by_position=[round(float(r), 5) for r in rate],
-        until=readable(ended),
-        seconds=round(seconds, 1),
-        impressions_per_second=round(counts.impressions / max(seconds, 1e-9), 1),
-    )
-
-
 def simulate(
     workspace: Workspace, market: Market, settings: KindredSettings, progress: Progress
 ) -> MarketReport:
@@ -281,4 +204,24 @@ def simulate(
     stock(workspace, market, progress)
     history = make_history(workspace, market, progress)
     learn(workspace, plan, settings, progress)
-    return browse(workspace, market, settings, history, progress)
+    shop = open_shop(market, open_offline(workspace, settings), history.records, part=6)
+    rng = stream(plan, 5)
+    browser = history.continued(shop, rng)
+    share, first = (0.5, max(plan.impressions // 2, 1)) if plan.learn else (1.0, plan.impressions)
+    began = time.perf_counter()
+    ended = browse(workspace, browser, shop, stretch(plan, plan.opens, share, first), rng, progress)
+    seconds, lesson = time.perf_counter() - began, None
+    if plan.learn:
+        lesson = learn_again(workspace, settings, progress, now=ended)
+        rest = max(plan.impressions - browser.counts.impressions, 1)
+        began = time.perf_counter()
+        ended = browse(
+            workspace, browser, open_arms(market, lesson.offline, browser.records),
+            stretch(plan, ended, share, rest), rng, progress,
+        )  # fmt: skip
+        seconds += time.perf_counter() - began
+    browser.settle(np.iinfo(np.int64).max)
+    Lake(workspace.lake, EVENTS).append(browser.records.frame())
+    withdraw(workspace, market, ended)
+    learned = None if lesson is None else compared(workspace, settings, lesson, ended, progress)
+    return report(browser.counts, plan, ended, seconds, learned)

@@ -18,8 +18,8 @@ import numpy as np
 from kindred import __version__
 from kindred.api import learning
 from kindred.api.demo import Making, Step, Steps
-from kindred.api.market import Market, make_history, stock, withdraw
-from kindred.api.market_plan import HISTORY_SHARE, MARK, MarketPlan, held_plan
+from kindred.api.market import make_history, stock, withdraw
+from kindred.api.market_plan import HISTORY_SHARE, MARK, Market, MarketPlan, held_plan
 from kindred.api.wiring import build, current_models, index_is_fresh, train
 from kindred.events.lake import Lake
 from kindred.experiments.marketsim.browsing import Browser

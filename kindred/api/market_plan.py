@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import numpy as np
+import polars as pl
 
 from kindred.api.settings_file import load_settings
 from kindred.api.settings_text import write_settings
+from kindred.events.decisions import all_decisions
+from kindred.events.history import all_events
+from kindred.experiments.marketsim.behaviour import Appeal
 from kindred.experiments.marketsim.behaviour_knobs import BehaviourKnobs
+from kindred.experiments.marketsim.clock import Shelf
 from kindred.experiments.marketsim.knobs import MarketKnobs
+from kindred.experiments.marketsim.visitors import Visitors, make_visitors
+from kindred.experiments.marketsim.world import World, make_world
+from kindred.indexer.catalogue import Catalogue
 from kindred.schemas.clock import DAY
 from kindred.schemas.errors import InputError
 from kindred.schemas.settings import KindredSettings
@@ -42,6 +52,8 @@ class MarketPlan(msgspec.Struct, frozen=True, kw_only=True):
     """Candidates kept of each decision; those shown at least"""
     pictures: int = 0
     """Items with a picture: of the first so many, the share that has one"""
+    learn: bool = False
+    """Whether the second half is answered with what was learned from the first"""
     seed: int = 7
     catalogue: MarketKnobs = MarketKnobs()
     """Knobs of the world; `items` and `days` are those above"""
@@ -74,6 +86,32 @@ class MarketPlan(msgspec.Struct, frozen=True, kw_only=True):
         return self.start + round(self.days * DAY)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Market:
+    """A world with its visitors."""
+
+    plan: MarketPlan
+    world: World
+    visitors: Visitors
+    appeal: Appeal
+    shelf: Shelf
+
+    @classmethod
+    def make(cls, plan: MarketPlan) -> Market:
+        """The market of a plan."""
+        knobs = plan.behaviour
+        catalogue = msgspec.structs.replace(plan.catalogue, items=plan.items, days=plan.days)
+        world = make_world(catalogue, plan.seed, plan.start)
+        visitors = make_visitors(world, knobs.visitors, plan.visitors, stream(plan, 1))
+        appeal = Appeal.of(world, visitors, knobs, stream(plan, 2))
+        return cls(plan, world, visitors, appeal, Shelf(world))
+
+
+def stream(plan: MarketPlan, part: int) -> np.random.Generator:
+    """A generator of its own for each part of the simulation."""
+    return np.random.default_rng([plan.seed, 1000 + part])
+
+
 class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a file of knobs may hold."""
 
@@ -103,7 +141,7 @@ def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool) -> None:
                 "`kindred --workspace FOLDER`, or the same options",
                 "$.workspace",
             )
-    elif workspace.catalogue.is_file() or workspace.lake.is_dir():
+    elif holds_rows(workspace):
         raise InputError(
             f"{workspace.root} holds items or events that are not simulated: name another folder "
             "with `kindred --workspace FOLDER`",
@@ -126,6 +164,22 @@ def prepare(workspace: Workspace, plan: MarketPlan, *, text: bool) -> None:
         written = written.replace("#explore = 0.0", f"explore = {plan.explore}", 1)
         workspace.settings.write_text(written)
         _add_note(workspace.settings)
+
+
+def holds_rows(workspace: Workspace) -> bool:
+    """Whether there is an item, an event or a decision; commands leave empty files behind."""
+    if workspace.catalogue.is_file():
+        catalogue = Catalogue.open(workspace.catalogue)
+        try:
+            if catalogue.count:
+                return True
+        finally:
+            catalogue.close()
+    tables = (
+        all_events(workspace.lake, workspace.log),
+        all_decisions(workspace.lake, workspace.decisions),
+    )
+    return any(table.select(pl.len()).collect().item() > 0 for table in tables)
 
 
 def _add_note(settings: Path) -> None:

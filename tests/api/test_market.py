@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 
 from kindred.api.demo import Step
-from kindred.api.market import Market, MarketReport, export, simulate
+from kindred.api.market import simulate
 from kindred.api.market_demo import LiveFigures, MarketDemo, in_background, live_visitors
-from kindred.api.market_plan import SIMULATED, MarketPlan, prepare, settings_of
+from kindred.api.market_plan import SIMULATED, Market, MarketPlan, prepare, settings_of
+from kindred.api.market_report import MarketReport, export
 from kindred.api.supervisor import Serving, Supervisor
 from kindred.events.contract import check_events
 from kindred.events.decisions import all_decisions

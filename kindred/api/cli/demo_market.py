@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from kindred.api.market import Market
     from kindred.api.market_demo import LiveFigures
+    from kindred.api.market_plan import Market
     from kindred.api.supervisor import Serving
     from kindred.schemas.settings import KindredSettings
     from kindred.schemas.workspace import Workspace
@@ -34,9 +34,8 @@ def run_market(root: Path, *, leave: bool, port: int | None, seed: int, as_json:
     """Make the market below `root`, serve it, and let visitors browse until it is ended."""
     import msgspec
 
-    from kindred.api.market import Market
     from kindred.api.market_demo import MarketDemo, demo_plan
-    from kindred.api.market_plan import prepare, settings_of
+    from kindred.api.market_plan import Market, prepare, settings_of
     from kindred.api.telemetry import configure_logging
     from kindred.schemas.workspace import Workspace
 

@@ -11,7 +11,7 @@ import click
 from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
 
 if TYPE_CHECKING:
-    from kindred.api.market import MarketReport
+    from kindred.api.market_report import Learned, MarketReport
     from kindred.schemas.workspace import Workspace
 
 START = "2026-01-05"
@@ -52,6 +52,12 @@ START = "2026-01-05"
     default=0.1,
     show_default=True,
     help="Share of lists in random order.",
+)
+@click.option(
+    "--learn",
+    is_flag=True,
+    help="Half-way, join, train and index; then answer half of the visitors with the ranker and "
+    "its ads, the others without, and compare.",
 )
 @click.option(
     "--text/--no-text",
@@ -107,9 +113,9 @@ START = "2026-01-05"
 @click.pass_obj
 def command(
     context: dict[str, Path], impressions: int, items: int | None, visitors: int | None,
-    days: float, start: str, seed: int, k: int, explore: float, text: bool, pictures: int,
-    truth: Path | None, knobs: Path | None, url: str | None, rate: float, speed: float,
-    seconds: float, key: str | None, as_json: bool,
+    days: float, start: str, seed: int, k: int, explore: float, learn: bool, text: bool,
+    pictures: int, truth: Path | None, knobs: Path | None, url: str | None, rate: float,
+    speed: float, seconds: float, key: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Simulate a marketplace in a workspace of its own.
 
@@ -119,8 +125,16 @@ def command(
     The same options make the same market, and an interrupted run begins again without doubling
     anything. Everything in the workspace is simulated, and every output says so.
     """
-    from kindred.api.market import Market, export, simulate
-    from kindred.api.market_plan import Knobs, MarketPlan, prepare, read_knobs, settings_of
+    from kindred.api.market import simulate
+    from kindred.api.market_plan import (
+        Knobs,
+        Market,
+        MarketPlan,
+        prepare,
+        read_knobs,
+        settings_of,
+    )
+    from kindred.api.market_report import export
     from kindred.api.times import moment_of
     from kindred.schemas.workspace import Workspace
 
@@ -134,6 +148,7 @@ def command(
     chosen = Knobs() if knobs is None else read_knobs(knobs)
     plan = MarketPlan.of(
         impressions, items, visitors, days=days, seed=seed, k=k, explore=explore,
+        learn=learn,
         pictures=pictures, catalogue=chosen.catalogue, behaviour=chosen.behaviour,
         start=moment_of(start, "$.start"),
     )  # fmt: skip
@@ -156,9 +171,8 @@ def browse_server(
 ) -> None:  # fmt: skip
     """Let the visitors of the workspace's market browse a server on the wall clock."""
     from kindred.api.cli.demo_market import rows_of, watched
-    from kindred.api.market import Market
     from kindred.api.market_demo import live_visitors
-    from kindred.api.market_plan import held_plan
+    from kindred.api.market_plan import Market, held_plan
 
     plan = held_plan(workspace)
     market = Market.make(plan)
@@ -186,3 +200,29 @@ def print_report(report: MarketReport) -> None:
     print_table("Simulated actions", ("action", "number"), list(report.actions.items()))
     places = list(enumerate(report.ctr_by_position, 1))
     print_table("Simulated clicks by position", ("position", "CTR"), places)
+    if report.learned is not None:
+        print_learned(report.learned)
+
+
+def print_learned(learned: Learned) -> None:
+    """What the ranker of the first half did in the second, for people."""
+    if learned.ranker_serves:
+        click.echo(f"Ranker {learned.version} serves since {learned.since}: {learned.reason}")
+    else:
+        click.echo(
+            "No ranker serves, so the merge answered the second half too, and no ads were placed: "
+            f"{learned.reason}"
+        )
+    if learned.arms is None:
+        return
+    arms = learned.arms
+    print_table(
+        f"Simulated visitors since {learned.since}, by arm",
+        ("what", "ranker on", "ranker off", "difference", "95 % from", "to"),
+        [
+            *((name, getattr(arms.on, name), getattr(arms.off, name), None, None, None)
+              for name in arms.on.__struct_fields__),
+            *((name, rate.on, rate.off, rate.difference, rate.low, rate.high)
+              for name, rate in arms.rates.items()),
+        ],
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
@@ -41,6 +41,8 @@ class Answering:
     logged: int
     """Candidates kept of each decision, at most"""
     until: Stage = "blend"
+    experiments: Mapping[str, str] = field(default_factory=dict)
+    """What each decision says of the experiments that it is part of"""
 
 
 class FunnelShop:
@@ -63,6 +65,7 @@ class FunnelShop:
         self._world, self._visitors, self._records = world, visitors, records
         self._rng, self._writer = rng, writer
         self._versions = msgspec.json.encode(dict(versions)).decode()
+        self._experiments = msgspec.json.encode(dict(answering.experiments)).decode()
         columns = funnel.corpus.columns
         self._row = columns.rows([item.item_id for item in world.items])
         """Catalogue row of each row of the world"""
@@ -83,7 +86,7 @@ class FunnelShop:
         return sum(len(part.ids) for part in self._parts)
 
     def open(self, on_sale: Mask) -> None:
-        """Make the catalogue's facts those of the moment: bool[N] of the world's rows."""
+        """See LoggedShop.open. The index's facts become those of the moment."""
         columns = self._funnel.corpus.columns
         ended, active = STATUS_CODE[Status.ENDED], STATUS_CODE[Status.ACTIVE]
         columns.status[self._row] = np.where(on_sale, active, ended)
@@ -131,7 +134,7 @@ class FunnelShop:
         return replace(queries, lat=places.lat[home], lon=places.lon[home])
 
     def frame(self) -> pl.DataFrame:
-        """The decisions since the last call, in the columns of `DECISION_SCHEMA`."""
+        """See LoggedShop.frame."""
         parts, self._parts = self._parts, []
         if not parts:
             return pl.DataFrame(schema=DECISION_SCHEMA)
@@ -172,7 +175,7 @@ class FunnelShop:
                 "policy": [POLICY] * n,
                 "versions": [self._versions] * n,
                 "flags": ["{}"] * n,
-                "experiments": ["{}"] * n,
+                "experiments": [self._experiments] * n,
                 "epsilon": [self._answering.explore] * n,
                 "writer": [self._writer] * n,
                 "feature_spec": [SPECIFICATION if part.features else None] * n,

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from kindred.experiments.marketsim.clock import Shelf
 from kindred.experiments.marketsim.visitors import Visits
-from kindred.schemas.ranking import Rows
+from kindred.schemas.ranking import Mask, Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,12 @@ class Asked:
     """int64[n]: the page's item, a row of the world"""
     at: Rows
     """int64[n] µs"""
+
+    def take(self, index: Rows) -> Asked:
+        """The pages at `index`."""
+        return Asked(
+            self.visits.take(index), self.session[index], self.seed[index], self.at[index]
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +48,19 @@ class Shop(Protocol):
 
     def similar(self, asked: Asked) -> Lists:
         """Lists of similar items."""
+
+
+class LoggedShop(Shop, Protocol):
+    """A shop that keeps its decisions until they are taken."""
+
+    def __len__(self) -> int:
+        """Decisions that wait."""
+
+    def open(self, on_sale: Mask) -> None:
+        """From now on show what is on sale: bool[N] of the world's rows."""
+
+    def frame(self) -> pl.DataFrame:
+        """The decisions since the last call, in the columns of `DECISION_SCHEMA`."""
 
 
 class Organic:
