@@ -10,8 +10,8 @@ import structlog
 
 from kindred.api.worker import Builder
 from kindred.events.roll import Rolled, roll_closed
+from kindred.events.telling import tell
 from kindred.schemas.clock import micros_now
-from kindred.schemas.errors import KindredError
 from kindred.schemas.settings import EventSettings
 from kindred.schemas.workspace import Workspace
 
@@ -45,8 +45,7 @@ class RollingBuilder:
         """One look for closed hours; a failure is told, and tried again at the next look."""
         try:
             rolled = roll_closed(self._workspace, self._settings, self._clock(), wait=False)
-        except KindredError as error:
-            self._log.error("closed hours stay in the log", reason=str(error))
-            return
-        if rolled is not None and rolled != Rolled():
-            self._log.info("rolled", **msgspec.to_builtins(rolled))
+            if rolled is not None and rolled != Rolled():
+                self._log.info("rolled", **msgspec.to_builtins(rolled))
+        except Exception as error:  # whatever it is: the next look may find it gone
+            tell(self._log, "closed hours stay in the log", error)

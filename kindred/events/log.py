@@ -23,7 +23,7 @@ from kindred.events.check import Refused, actions_named
 from kindred.events.contract import Facts
 from kindred.events.database import begin, file_number
 from kindred.events.history import logged_events
-from kindred.events.log_tables import INSERT_EVENT, INSERT_REJECT, open_log_file
+from kindred.events.log_tables import INSERT_EVENT, INSERT_REJECT, TRIM_REJECTS, open_log_file
 from kindred.events.telling import tell
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import LogError, LogFull
@@ -209,6 +209,7 @@ class EventLog:
                 batch.accepted = db.executemany(INSERT_EVENT, batch.events).rowcount
             if batch.rejects:
                 db.executemany(INSERT_REJECT, batch.rejects)
+                db.execute(TRIM_REJECTS)
         db.execute("COMMIT")
 
     def _file(self) -> sqlite3.Connection:

@@ -64,6 +64,10 @@ CREATE TABLE merges (
 ) WITHOUT ROWID;
 CREATE INDEX merges_by_anonymous ON merges (anonymous, at)
 """,
+        """
+CREATE INDEX rejects_by_time ON rejects (received_at);
+CREATE INDEX merges_by_time ON merges (at)
+""",
     ),
 )
 
@@ -80,6 +84,11 @@ INSERT_EVENT = (
     "ON CONFLICT (event_id) DO NOTHING"
 )
 INSERT_REJECT = "INSERT INTO rejects (received_at, path, reason, raw) VALUES (?, ?, ?, ?)"
+MOST_REJECTS = 100_000
+"""Dead letters kept, the newest: a sender of nothing else must not fill the disk."""
+TRIM_REJECTS = (
+    f"DELETE FROM rejects WHERE number <= (SELECT max(number) FROM rejects) - {MOST_REJECTS}"
+)
 
 
 def reading(path: Path) -> AbstractContextManager[sqlite3.Connection | None]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -26,13 +27,15 @@ from kindred.events.joined_days import JoinedDays
 from kindred.events.lake import EVENTS, Appended, Lake, LakeTable
 from kindred.events.log_tables import open_log_file, reading
 from kindred.events.shown import DECISIONS
-from kindred.schemas.clock import DAY, HOUR
+from kindred.schemas.clock import DAY, EPOCH, HOUR, MINUTE
 from kindred.schemas.errors import ArtefactError, LogError
 from kindred.schemas.settings import EventSettings
 from kindred.schemas.workspace import Workspace
 
-MINUTE = 60_000_000
-EVENTS_AT_ONCE = 200_000
+EVENTS_AT_ONCE = 100_000
+"""Events of one file of the lake; more would take more memory, and fewer make more files."""
+READ_AT_ONCE = 10_000
+"""Events read together: as rows of the log they take many times the memory of columns."""
 DECISIONS_AT_ONCE = 5_000
 DELETED_AT_ONCE = 5_000
 """Rows of one commit: writers wait for it."""
@@ -40,7 +43,8 @@ _OLDEST = (
     f"SELECT {', '.join(EVENT_SCHEMA.names())}, sequence FROM events WHERE occurred_at < ? "
     "ORDER BY occurred_at LIMIT ?"
 )
-_EPOCH = date(1970, 1, 1)
+_OLD_REJECTS = "SELECT number FROM rejects WHERE received_at < ? LIMIT ?"
+_OLD_MERGES = "SELECT user_id, anonymous, at FROM merges WHERE at < ? LIMIT ?"
 
 
 class Source(Protocol):
@@ -66,13 +70,14 @@ class LoggedEvents:
 
     def oldest(self, before: int) -> tuple[pl.DataFrame, Sequence[int] | Sequence[str]]:
         """See Source."""
+        parts, keys = [EVENT_SCHEMA.to_frame()], array("q")
         with reading(self._path) as db:
-            told = [] if db is None else db.execute(_OLDEST, (before, EVENTS_AT_ONCE)).fetchall()
-        if not told:
-            return EVENT_SCHEMA.to_frame(), ()
-        return event_frame([row[:-1] for row in told], EVENT_SCHEMA.names()), [
-            row[-1] for row in told
-        ]
+            if db is not None:
+                cursor = db.execute(_OLDEST, (before, EVENTS_AT_ONCE))
+                while rows := cursor.fetchmany(READ_AT_ONCE):
+                    parts.append(event_frame([row[:-1] for row in rows], EVENT_SCHEMA.names()))
+                    keys.extend(row[-1] for row in rows)
+        return pl.concat(parts), keys
 
     def delete(self, keys: Sequence[int] | Sequence[str]) -> None:
         """See Source."""
@@ -146,32 +151,37 @@ def expire(lake: Path, log_path: Path, settings: EventSettings, now: int) -> lis
     Returns the folders that are gone, such as `raw/dt=2025-11-20`.
     """
     if log_path.exists():
-        oldest = now - settings.rejects_keep_days * DAY
         with _writing(log_path) as db:
-            db.execute("DELETE FROM rejects WHERE received_at < ?", (oldest,))
+            _delete(db, "rejects", "number", _OLD_REJECTS, now - settings.rejects_keep_days * DAY)
             # What was merged that long ago is in no session any more.
-            db.execute("DELETE FROM merges WHERE at < ?", (now - settings.late_minutes * MINUTE,))
+            merged = now - settings.late_minutes * MINUTE
+            _delete(db, "merges", "(user_id, anonymous, at)", _OLD_MERGES, merged)
     if not settings.keep_days:
         return []
-    first = f"dt={_EPOCH + timedelta(days=now // DAY - settings.keep_days)}"
+    first = f"dt={EPOCH + timedelta(days=now // DAY - settings.keep_days)}"
     gone = []
     for table in (EVENTS, DECISIONS):
         folder = lake / table.folder
         days = [day for day in folder.glob("dt=*") if day.name < first]
         if not days:
             continue
-        with locked(folder / ".lock"):
-            for day in sorted(days):
-                _remove(day)
-                gone.append(f"{table.folder}/{day.name}")
+        try:
+            with locked(folder / ".lock"):
+                for day in sorted(days):
+                    shutil.rmtree(day)
+                    gone.append(f"{table.folder}/{day.name}")
+        except OSError as error:
+            raise ArtefactError(f"old days of {folder} cannot be deleted: {error}") from error
     return gone + JoinedDays(lake).expire(now // DAY - settings.keep_days)
 
 
-def _remove(day: Path) -> None:
-    try:
-        shutil.rmtree(day)
-    except OSError as error:
-        raise ArtefactError(f"{day} cannot be deleted: {error}") from error
+def _delete(db: sqlite3.Connection, table: str, key: str, old: str, before: int) -> None:
+    """Delete old rows, a few in each commit; where there are none nobody is held up."""
+    few = (before, DELETED_AT_ONCE)
+    while db.execute(f"SELECT EXISTS ({old})", few).fetchone()[0]:
+        begin(db)
+        db.execute(f"DELETE FROM {table} WHERE {key} IN ({old})", few)
+        db.execute("COMMIT")
 
 
 @contextmanager

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from builders import event
 
 from kindred.api.rolling import RollingBuilder
@@ -24,6 +26,27 @@ class Idle:
 
     def run(self, stop: threading.Event) -> None:
         stop.wait()
+
+
+def test_a_look_that_fails_for_whatever_reason_is_not_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody_listens(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    workspace = Workspace(tmp_path)
+    builder = RollingBuilder(Idle(), workspace, SETTINGS, lambda: NOW)
+    monkeypatch.setattr(builder, "_log", SimpleNamespace(error=nobody_listens, info=nobody_listens))
+    settings = EventSettings(keep_days=1)
+    monkeypatch.setattr(builder, "_settings", settings)
+    old = workspace.lake / "raw" / "dt=2001-01-01"
+    old.mkdir(parents=True)
+    (workspace.lake / "raw" / ".lock").mkdir()  # what should be locked cannot be
+    builder.step()
+    assert old.exists()
+    (workspace.lake / "raw" / ".lock").rmdir()
+    builder.step()
+    assert not old.exists()
 
 
 def test_closed_hours_leave_the_log_while_the_builder_works(tmp_path: Path) -> None:

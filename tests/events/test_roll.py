@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +21,18 @@ from kindred.events.decision_log import DecisionLog, LoggedDecision
 from kindred.events.history import LOGGED, all_events, fingerprint, newest_rejects
 from kindred.events.lake import Lake
 from kindred.events.log import EventLog
-from kindred.events.roll import LoggedEvents, closed_before, only_one, roll, roll_closed
+from kindred.events.log_tables import MOST_REJECTS, open_log_file
+from kindred.events.roll import (
+    _OLD_MERGES,
+    _OLD_REJECTS,
+    DELETED_AT_ONCE,
+    LoggedEvents,
+    _delete,
+    closed_before,
+    only_one,
+    roll,
+    roll_closed,
+)
 from kindred.events.shown import DECISIONS
 from kindred.events.union import lake_and_log
 from kindred.schemas.clock import DAY, HOUR
@@ -191,6 +203,27 @@ def test_one_process_rolls_at_a_time(workspace: Workspace) -> None:
     rolled = roll_closed(workspace, SETTINGS, late, wait=False)
     assert rolled is not None
     assert rolled.events == 180
+
+
+def test_dead_letters_go_a_few_at_a_time_and_their_number_is_bounded(
+    workspace: Workspace,
+) -> None:
+    log = EventLog.open(workspace.log, SETTINGS, lambda: MIDNIGHT)
+    for _ in range(3):
+        log.reject([Refused(0, "$.events[0]", "why", b"{}")] * (MOST_REJECTS // 2 - 1)).result(30)
+    log.close()
+    assert len(newest_rejects(workspace.log, 2 * MOST_REJECTS)) == MOST_REJECTS
+    said: list[str] = []
+    with closing(open_log_file(workspace.log)) as db:
+        plan = db.execute(f"EXPLAIN QUERY PLAN {_OLD_REJECTS}", (MIDNIGHT, 5)).fetchall()
+        assert "rejects_by_time" in plan[0][3]
+        plan = db.execute(f"EXPLAIN QUERY PLAN {_OLD_MERGES}", (MIDNIGHT, 5)).fetchall()
+        assert "merges_by_time" in plan[0][3]
+        db.set_trace_callback(said.append)
+        _delete(db, "rejects", "number", _OLD_REJECTS, MIDNIGHT + 1)
+        assert db.total_changes == MOST_REJECTS
+    assert said.count("COMMIT") == MOST_REJECTS // DELETED_AT_ONCE
+    assert newest_rejects(workspace.log, 9) == []
 
 
 def test_what_has_been_kept_long_enough_goes(workspace: Workspace) -> None:
