@@ -8,7 +8,8 @@ its positions gave it; lists in random order give it to nobody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,17 @@ Values = dict[str, Doubles]
 """Metric -> float64[L], NaN where a list has no say."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Shown lists on both sides of a moment."""
+
+    parts: Parts
+    """What a ranker is tried on"""
+    known: Known
+    """What it is made of then: all that was known at the moment"""
+    later: Judged
+
+
 def compare_orders(
     log: JoinedLog,
     moment: int,
@@ -54,16 +66,12 @@ def compare_orders(
     Raises TooLittle where there is nothing to learn from, or nothing to judge by.
     """
     with progress.task("read shown lists") as on_lists:
-        parts = split_lists(
-            log, moment, size, settings.ranker, settings.join, seed=settings.seed,
-            on_lists=on_lists,
-        )  # fmt: skip
-        known = known_lists(log, moment, size, settings.ranker, settings.join, on_lists=on_lists)
-        later = later_lists(log, known.order, moment, size, settings, lists, on_lists)
+        read = read_split(log, moment, size, settings, lists, on_lists)
+    known, later = read.known, read.later
     values: dict[str, list[Values]] = {}
     facts: list[dict[str, Any]] = []
     for seed in seeds:
-        orders, told = orders_of(parts, known, later, settings, seed, progress)
+        orders, told = orders_of(read, settings, seed, progress)
         facts.append({"seed": seed, **told})
         for name, order in orders.items():
             values.setdefault(name, []).append(metrics_of(later, order, ks))
@@ -86,6 +94,26 @@ def compare_orders(
     }
 
 
+def read_split(
+    log: JoinedLog,
+    moment: int,
+    size: int,
+    settings: KindredSettings,
+    most: int,
+    on_lists: Callable[[int], None],
+) -> Split:
+    """What makes rankers at `moment`, and what they are asked afterwards."""
+    ranker, windows = settings.ranker, settings.join
+    known = known_lists(log, moment, size, ranker, windows, on_lists=on_lists)
+    return Split(
+        parts=split_lists(
+            log, moment, size, ranker, windows, seed=settings.seed, on_lists=on_lists
+        ),
+        known=known,
+        later=later_lists(log, known.order, moment, size, settings, most, on_lists),
+    )
+
+
 def later_lists(
     log: JoinedLog,
     order: LabelOrder,
@@ -93,7 +121,7 @@ def later_lists(
     size: int,
     settings: KindredSettings,
     most: int,
-    on_lists: Any,
+    on_lists: Callable[[int], None],
 ) -> Judged:
     """Lists shown from `moment` on, labelled by all that is known of them today.
 
@@ -117,19 +145,14 @@ def later_lists(
 
 
 def orders_of(
-    parts: Parts,
-    known: Known,
-    later: Judged,
-    settings: KindredSettings,
-    seed: int,
-    progress: Progress,
+    read: Split, settings: KindredSettings, seed: int, progress: Progress
 ) -> tuple[dict[str, Doubles], dict[str, Any]]:
     """(scores of the later rows by method, facts of the training) for one seed.
 
     As where they serve, rankers are tried on the parts and made of all that was known.
     """
-    chosen = settings.ranker
-    held = later.lists
+    chosen, parts, known = settings.ranker, read.parts, read.known
+    held = read.later.lists
     orders: dict[str, Doubles] = {
         SHOWN: -held.shown.position[held.at].astype(np.float64),
         MERGE: -held.recall_rank.astype(np.float64),

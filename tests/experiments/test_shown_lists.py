@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from shown_lists import ITEMS, START, joined, shown_log
 
-from kindred.experiments.shown_lists import BINARY, RANKER, later_lists, orders_of
+from kindred.experiments.shown_lists import BINARY, RANKER, Split, orders_of, read_split
 from kindred.indexer.behaviour.impressions import NEVER, PURCHASE, Impressions
 from kindred.rerank.features import FEATURES
-from kindred.rerank.judged import Judged, known_lists, split_lists
 from kindred.rerank.logged import JoinedLog
 from kindred.schemas.clock import DAY
 from kindred.schemas.progress import SilentProgress
@@ -34,22 +33,21 @@ def another_future(shown: Impressions) -> Impressions:
     return replace(shown, outcomes=outcomes)
 
 
-def ordered(held: JoinedLog) -> tuple[dict[str, Doubles], Judged]:
-    chosen = SETTINGS.ranker, SETTINGS.join
-    parts = split_lists(held, MOMENT, ITEMS, *chosen, seed=1)
-    known = known_lists(held, MOMENT, ITEMS, *chosen)
-    later = later_lists(held, known.order, MOMENT, ITEMS, SETTINGS, 10_000, lambda done: None)
-    return orders_of(parts, known, later, SETTINGS, 1, QUIET)[0], later
+def ordered(held: JoinedLog) -> tuple[dict[str, Doubles], Split]:
+    read = read_split(held, MOMENT, ITEMS, SETTINGS, 10_000, lambda done: None)
+    return orders_of(read, SETTINGS, 1, QUIET)[0], read
 
 
 def test_only_the_labels_of_the_judged_lists_are_of_later():
     held = joined(shown_log(1500))
-    orders, later = ordered(held)
-    others, changed = ordered(replace(held, shown=another_future(held.shown)))
+    orders, read = ordered(held)
+    others, other = ordered(replace(held, shown=another_future(held.shown)))
     assert {RANKER, BINARY} <= orders.keys()
     assert orders.keys() == others.keys()
     for name, scores in orders.items():
         np.testing.assert_array_equal(scores, others[name])
+    assert read.known.order.report == other.known.order.report
+    later, changed = read.later, other.later
     np.testing.assert_array_equal(later.lists.features, changed.lists.features)
     assert not np.isnan(later.lists.features[:, FEATURES.index("shown_coec")]).any()
     assert later.bought.sum() != pytest.approx(changed.bought.sum(), rel=0.2)
