@@ -88,6 +88,9 @@ def candidate_rows(told: Explained, limit: int) -> list[list[Cell]]:
 
 CANDIDATE_COLUMNS = ("position", "item", "found by", "merge rank", "score", "probability",
                      "rate (bp)", "placed", "blend", "propensity")  # fmt: skip
+CANDIDATES_SPARE = ("score", "probability", "propensity", "placed", "blend", "rate (bp)",
+                    "merge rank")  # fmt: skip
+"""Columns that a narrow terminal may do without, the dearest first."""
 
 
 def telling_features(told: Explained, items: int, each: int) -> list[list[Cell]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, print_table
+from kindred.api.cli.output import json_option, print_json, print_notes, print_table
 from kindred.schemas.errors import InputError
 from kindred.schemas.workspace import Workspace
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from kindred.events.decision_tables import StoredDecision
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
-DIFFERS = 1
-"""Exit code of a log that its model does not confirm."""
+UNCONFIRMED = 1
+"""Exit code where logged scores differ from their model's, or where there are none."""
 
 
 @click.group()
@@ -38,13 +38,16 @@ def show(context: dict[str, Path], decision_id: str, candidates: int, as_json: b
     """Explain the answer DECISION_ID from its log alone."""
     from kindred.api.decision_report import (
         CANDIDATE_COLUMNS,
+        CANDIDATES_SPARE,
         candidate_rows,
         explained,
         facts,
         telling_features,
     )
 
-    told = explained(Workspace(context["workspace"]), decision_id)
+    workspace = Workspace(context["workspace"])
+    told = explained(workspace, decision_id)
+    print_notes(workspace)
     if as_json:
         print_json(told)
         return
@@ -59,6 +62,7 @@ def show(context: dict[str, Path], decision_id: str, candidates: int, as_json: b
         f"{len(told.decision.shown.item_id) or 'none'} of them shown",
         CANDIDATE_COLUMNS,
         rows,
+        spare=CANDIDATES_SPARE,
     )
     items = min(3, len(rows))
     if features := telling_features(told, items, 5):
@@ -82,6 +86,7 @@ def list_decisions(
 
     workspace = Workspace(context["workspace"])
     found = newest(workspace.lake, workspace.decisions, limit, _micros(since))
+    print_notes(workspace)
     if as_json:
         print_json(found.to_dicts())
         return
@@ -94,7 +99,8 @@ def list_decisions(
         for row in found.iter_rows(named=True)
     ]  # fmt: skip
     columns = ("decision", "when", "surface", "seed", "who", "shown", "candidates", "degraded")
-    print_table("", columns, rows)
+    spare = ("seed", "who", "shown", "surface", "candidates", "degraded")
+    print_table("", columns, rows, spare=spare)
 
 
 @command.command()
@@ -107,6 +113,7 @@ def losses(context: dict[str, Path], as_json: bool) -> None:
 
     workspace = Workspace(context["workspace"])
     counts = count_writers(workspace.lake, workspace.decisions)
+    print_notes(workspace)
     assigned, lost = sum(c.assigned for c in counts), sum(c.lost for c in counts)
     if as_json:
         print_json(
@@ -139,7 +146,8 @@ def rescore(
 ) -> None:
     """Score logged features with the logged model: DECISION_ID's, or all (--since).
 
-    The scores must agree with the logged ones to 1e-6; if one does not, the exit code is 1.
+    The scores must agree with the logged ones to 1e-6; if one does not, or if there is none to
+    check, the exit code is 1.
     """
     from functools import partial
 
@@ -155,8 +163,13 @@ def rescore(
         partial(ModelStore(workspace.models).load, STAGE),
         partial(feature_names, workspace.lake),
     )
+    print_notes(workspace)
     if as_json:
         print_json(result)
+    elif not result.decisions:
+        click.echo(
+            f"nothing to check: no ranker scored any of {result.unscored:,} decisions", err=True
+        )
     else:
         click.echo(
             f"{result.decisions:,} decisions with {result.candidates:,} candidates scored anew, "
@@ -165,8 +178,8 @@ def rescore(
         )
         if not result.agrees:
             click.echo(f"decision {result.decision_id} differs by more than {TOLERANCE:g}")
-    if not result.agrees:
-        context.exit(DIFFERS)
+    if not (result.agrees and result.decisions):
+        context.exit(UNCONFIRMED)
 
 
 def _chosen(

@@ -21,7 +21,10 @@ def command() -> None:
 @json_option
 @click.pass_obj
 def rejects(context: dict[str, Path], limit: int, as_json: bool) -> None:
-    """Rows that POST /v1/events refused, the newest first, with path and reason."""
+    """Rows that POST /v1/events refused, the newest first, with path and reason.
+
+    Rows are cut to one line; --json has them whole.
+    """
     from kindred.api.times import readable
     from kindred.events.history import newest_rejects
     from kindred.schemas.workspace import Workspace
@@ -31,4 +34,5 @@ def rejects(context: dict[str, Path], limit: int, as_json: bool) -> None:
         print_json(found)
     else:
         rows = [(readable(r.received_at), r.path, r.reason, r.raw) for r in found]
-        print_table("Refused", ("received", "path", "reason", "row"), rows)
+        columns = ("received", "path", "reason", "row")
+        print_table("Refused", columns, rows, spare=("row",), cut=("row",))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, terminal_progress
+from kindred.api.cli.output import json_option, print_json, print_notes, terminal_progress
 from kindred.schemas.errors import InputError
 
-_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"])
 
 
 @click.command()
@@ -60,6 +60,7 @@ def command(
         )
         for table in dict.fromkeys(what) if output is not None
     ]  # fmt: skip
+    print_notes(workspace)
     if as_json:
         print_json({"rolled": rolled, "copies": copies})
         return

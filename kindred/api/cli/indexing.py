@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.output import (
+    json_option,
+    print_json,
+    print_notes,
+    print_table,
+    terminal_progress,
+)
 
 if TYPE_CHECKING:
     from kindred.indexer.versions import Manifest
@@ -36,8 +42,11 @@ def command(context: dict[str, Path], rollback: bool, as_json: bool) -> None:
     Nothing unchanged is encoded again; an interrupted build leaves the version in use as it was,
     and the next one carries on. The version before is kept for --rollback.
     """
+    from kindred.schemas.workspace import Workspace
+
     root = context["workspace"]
     manifest = index(root, terminal_progress(), back=rollback)
+    print_notes(Workspace(root))
     if as_json:
         print_json(manifest)
         return

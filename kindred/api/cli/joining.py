@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.output import (
+    json_option,
+    print_json,
+    print_notes,
+    print_table,
+    terminal_progress,
+)
 
 if TYPE_CHECKING:
     from kindred.events.joining import JoinReport
@@ -39,6 +45,7 @@ def command(context: dict[str, Path], until: str | None, show: str | None, as_js
     settings = load_settings(workspace.settings, os.environ)
     report = join_workspace(workspace, settings, terminal_progress(), now=micros_now(), until=until)
     rows = None if show is None else rows_of(workspace, show)
+    print_notes(workspace)
     if as_json:
         import msgspec
 

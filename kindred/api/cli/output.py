@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -18,10 +19,12 @@ from kindred.schemas.progress import Progress
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
+    from kindred.schemas.workspace import Workspace
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 PLAIN_WIDTH = 160
-"""Columns of a table that does not go to a terminal."""
+"""Cells of a table that does not go to a terminal, unless the environment has COLUMNS."""
 
 
 def json_option(command: Command) -> Command:
@@ -37,27 +40,70 @@ def print_json(value: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def print_notes(workspace: Workspace) -> None:
+    """Write what the workspace's settings note, such as that all of it is simulated, on stderr."""
+    from kindred.api.settings_file import load_settings
+
+    for note in load_settings(workspace.settings, os.environ).notes:
+        click.echo(f"Note: {note}", err=True)
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    spare: Sequence[str] = (),
+    cut: Collection[str] = (),
+) -> None:
     """Write a table on stdout: numbers right-aligned, floats with four significant digits.
 
-    `rows` holds one value per column; None is shown as a dash.
+    `rows` holds one value per column; None is shown as a dash. Words are not broken, so that ids
+    can be copied: where the width does not do, `spare` columns are left out, empty ones and the
+    last of them first, and a line on stderr names them. Values of `cut` columns are cut to a line.
     """
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    from kindred.api.cli.layout import fitted, measures
+
     held = [list(row) for row in rows]
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
-    for at, column in enumerate(columns):
-        values = [row[at] for row in held if row[at] is not None]
-        number = bool(values) and all(isinstance(v, int | float) for v in values)
-        table.add_column(column, justify="right" if number else "left", overflow="fold")
-    for row in held:
-        table.add_row(*(_cell(value) for value in row))
-    console = Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
+    told = [[_cell(value) for value in row] for row in held]
+    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PLAIN_WIDTH
+    layout = fitted(
+        [
+            measures([row[at] for row in told], column, cut=column in cut)
+            for at, column in enumerate(columns)
+        ],
+        console.width,
+        sorted(map(columns.index, spare), key=lambda at: all(row[at] is None for row in held)),
+    )
+    console.width = max(console.width, layout.width)
+    table = Table(
+        title=title or None, box=box.SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0)
+    )
+    for at, width in zip(layout.columns, layout.widths, strict=True):
+        one_line = columns[at] in cut
+        table.add_column(
+            columns[at],
+            justify="right" if _numeric([row[at] for row in held]) else "left",
+            overflow="ellipsis" if one_line else "fold",
+            no_wrap=one_line,
+            width=width,
+        )
+    for row in told:
+        table.add_row(*(row[at] for at in layout.columns))
     console.print(table)
+    if left := [name for at, name in enumerate(columns) if at not in layout.columns]:
+        click.echo(f"Left out, too narrow: {', '.join(left)}. --json has all.", err=True)
+
+
+def _numeric(values: Iterable[Any]) -> bool:
+    held = [value for value in values if value is not None]
+    return bool(held) and all(isinstance(value, int | float) for value in held)
 
 
 def _cell(value: Any) -> str:
@@ -69,9 +115,7 @@ def _cell(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-    from rich.markup import escape
-
-    return escape(str(value))
+    return str(value)
 
 
 def print_problem(error: Exception) -> None:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.output import (
+    json_option,
+    print_json,
+    print_notes,
+    print_table,
+    terminal_progress,
+)
 
 
 @click.command()
@@ -29,6 +35,7 @@ def command(
     workspace = Workspace(context["workspace"])
     settings = load_settings(workspace.settings, os.environ)
     rows = train(workspace, settings, terminal_progress(), until=until, only=stages)
+    print_notes(workspace)
     if as_json:
         print_json(rows)
         return
