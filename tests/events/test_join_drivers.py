@@ -236,6 +236,22 @@ def test_the_report_tells_organic_acts_from_lost_answers(tmp_path: Path) -> None
     assert (report.orphan_purchases, report.trace_coverage) == (1, 1 / 5)
 
 
+def test_an_event_may_belong_to_an_answer_after_midnight(tmp_path: Path) -> None:
+    told = decisions(
+        decision("d1", "a", at=DAY - 10 * MINUTE),
+        decision("d2", "a", at=DAY + 10 * MINUTE, session_id="other"),
+    )
+    click = events(event("click", "a", DAY - MINUTE, decision_id="d2", session_id="s"))
+    Lake(tmp_path, DECISIONS).append(told)
+    Lake(tmp_path).append(click)
+    for at, grades in [(0, [1]), (HOUR, [0, 1]), (5 * MINUTE, [1]), (DAY, [0, 1])]:
+        as_of = START + DAY + at
+        join_all(tmp_path, as_of)
+        assert rows_of(tmp_path)["grade"].to_list() == grades
+        expected = join(told, click, WINDOWS, as_of)
+        assert_frame_equal(rows_of(tmp_path), expected, check_exact=True)
+
+
 def test_other_windows_join_everything_anew(tmp_path: Path) -> None:
     small_lake(tmp_path)
     join_all(tmp_path, LATER)

@@ -91,18 +91,33 @@ def test_a_user_whose_time_is_over_is_nowhere_in_the_lake(tmp_path: Path) -> Non
     assert (report.rows, report.recomputed, report.relinked) == (1, 0, 0)
 
 
-def test_what_is_read_stays_until_it_is_read(tmp_path: Path) -> None:
+def test_what_is_read_stays_until_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_lake(tmp_path, days=1)
     join_all(tmp_path, LATER)
     Lake(tmp_path).append(events(event("watch", "a", HOUR, decision_id="d0")))
     day = next(tmp_path.glob("joined/dt=*"))
+    readable = []
+    move = Path.replace
+
+    def replace(moved: Path, to: Path) -> Path:
+        if to.name.startswith("part-"):
+            with try_lock(tmp_path / "joined") as free:
+                readable.append(free)
+        return move(moved, to)
+
+    monkeypatch.setattr(Path, "replace", replace)
     with reading_joined(tmp_path) as rows:
+        with try_lock(tmp_path / "joined") as free:
+            assert not free
         joining = threading.Thread(target=join_all, args=(tmp_path, LATER))
         joining.start()
         while joining.is_alive() and not (day / ".aside").exists():
             time.sleep(0.001)
         assert rows.collect()["grade"].to_list() == [1]
     joining.join()
+    assert readable == [False, False], "nobody reads while a part takes another's place"
     with reading_joined(tmp_path) as rows:
         assert rows.collect()["grade"].to_list() == [2]
 
