@@ -29,6 +29,7 @@ from kindred.indexer.columns import Columns
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.encoders.factory import make_encoders
+from kindred.indexer.listings import Listings
 from kindred.indexer.live import Live
 from kindred.indexer.models import Artefact, ModelStore
 from kindred.indexer.store.tables import VectorTable
@@ -143,9 +144,8 @@ def open_intake(workspace: Workspace, settings: KindredSettings) -> EventIntake:
         )
     checks = EventChecks(settings.events)
     log = EventLog.open(workspace.log, settings.events)
-    # Connections of its own: an event must not wait until somebody has read a page of items.
-    catalogue = Catalogue.open(workspace.catalogue)
-    return EventIntake(log, checks, catalogue.facts_at, on_close=catalogue.close)
+    listings = Listings(workspace.catalogue)
+    return EventIntake(log, checks, listings.facts_at, on_close=listings.close)
 
 
 def open_decision_log(

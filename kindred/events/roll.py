@@ -32,7 +32,7 @@ from kindred.schemas.errors import ArtefactError, LogError
 from kindred.schemas.settings import EventSettings
 from kindred.schemas.workspace import Workspace
 
-EVENTS_AT_ONCE = 100_000
+EVENTS_AT_ONCE = 50_000
 """Events of one file of the lake; more would take more memory, and fewer make more files."""
 READ_AT_ONCE = 10_000
 """Events read together: as rows of the log they take many times the memory of columns."""

@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from kindred.events.contract import Facts
 from kindred.events.database import connect, prepare
-from kindred.indexer.catalogue_tables import CATALOGUE_TABLES
-from kindred.indexer.listings import facts_then, listing_of
+from kindred.indexer.catalogue_tables import AMONG, CATALOGUE_TABLES, among, translated
+from kindred.indexer.listings import Listings, listing_of
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import CatalogueError
 from kindred.schemas.item import Item, Status
@@ -30,7 +29,6 @@ _INSERT = (
 )
 _UPDATE = "UPDATE items SET sequence = ?, status = ?, created = ?, doc = ? WHERE row = ?"
 _FORMER = "INSERT OR IGNORE INTO former_formats (row, until, formats) VALUES (?, ?, ?)"
-_AMONG = "IN (SELECT value FROM json_each(?))"
 
 # Sorted keys, so that the order in which a feed lists attributes changes nothing.
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -70,20 +68,25 @@ class Catalogue:
     """
 
     def __init__(
-        self, reader: sqlite3.Connection, writer: sqlite3.Connection, clock: Callable[[], int]
+        self,
+        reader: sqlite3.Connection,
+        writer: sqlite3.Connection,
+        listings: Listings,
+        clock: Callable[[], int],
     ) -> None:
+        self.listings = listings
         self._reader, self._writer, self._clock = reader, writer, clock
         self._reading, self._writing = threading.Lock(), threading.Lock()
 
     @classmethod
     def open(cls, path: Path, clock: Callable[[], int] = micros_now) -> Catalogue:
         """Open the catalogue at `path`, made when missing."""
-        with _translated(f"catalogue {path}"):
+        with translated(f"catalogue {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
             writer = connect(path)
             try:
                 prepare(writer, CATALOGUE_TABLES, CatalogueError)
-                return cls(connect(path), writer, clock)
+                return cls(connect(path), writer, Listings(path), clock)
             except BaseException:
                 writer.close()
                 raise
@@ -93,6 +96,7 @@ class Catalogue:
         with self._writing, self._reading:
             self._writer.close()
             self._reader.close()
+            self.listings.close()
 
     def upsert(self, items: Sequence[Item]) -> UpsertResult:
         """Write items in one transaction; of an id that comes twice the last one counts.
@@ -176,43 +180,15 @@ class Catalogue:
 
     def get_many(self, item_ids: Sequence[str]) -> list[Item | None]:
         """The item of each id, None for unknown ones."""
-        question = f"SELECT item_id, row, doc FROM items WHERE item_id {_AMONG}"
-        found = {i: _decode(doc, row) for i, row, doc in self._fetch(question, _json(item_ids))}
+        question = f"SELECT item_id, row, doc FROM items WHERE item_id {AMONG}"
+        found = {i: _decode(doc, row) for i, row, doc in self._fetch(question, among(item_ids))}
         return [found.get(i) for i in item_ids]
-
-    def facts_at(self, item_ids: Sequence[str], times: Sequence[int]) -> list[Facts | None]:
-        """What is known of each item at its time (microseconds UTC), None for unknown ones.
-
-        The formats are those of the time, as far as upserts told of a change; the rest is of now.
-        """
-        known, former = self.facts_ever(item_ids)
-        return [
-            facts_then(known.get(item_id), former.get(item_id, ()), at)
-            for item_id, at in zip(item_ids, times, strict=True)
-        ]
-
-    def facts_ever(
-        self, item_ids: Sequence[str]
-    ) -> tuple[dict[str, Facts], dict[str, list[tuple[int, int]]]]:
-        """(facts of now by id, by id of some: (until, formats) of the past, oldest first)."""
-        question = (
-            "SELECT item_id, row, doc, until, former_formats.formats FROM items "
-            f"LEFT JOIN former_formats USING (row) WHERE item_id {_AMONG} ORDER BY until"
-        )
-        known: dict[str, Facts] = {}
-        former: dict[str, list[tuple[int, int]]] = {}
-        for item_id, row, doc, until, formats in self._fetch(question, _json(item_ids)):
-            if item_id not in known:
-                known[item_id] = listing_of(doc, row).facts()
-            if until is not None:
-                former.setdefault(item_id, []).append((until, formats))
-        return known, former
 
     def by_rows(self, rows: Rows | Sequence[int]) -> list[Item]:
         """The item of each row; CatalogueError for a row that was never given."""
         wanted = [int(r) for r in rows]
-        question = f"SELECT row, doc FROM items WHERE row {_AMONG}"
-        docs: dict[int, bytes] = dict(self._fetch(question, _json(wanted)))
+        question = f"SELECT row, doc FROM items WHERE row {AMONG}"
+        docs: dict[int, bytes] = dict(self._fetch(question, among(wanted)))
         items = {row: _decode(doc, row) for row, doc in docs.items()}
         if missing := [r for r in wanted if r not in items]:
             raise CatalogueError(f"no item was ever given row {missing[0]}")
@@ -220,8 +196,8 @@ class Catalogue:
 
     def rows_of(self, item_ids: Sequence[str]) -> Rows:
         """int64[n]: the row of each id, -1 for unknown ones."""
-        question = f"SELECT item_id, row FROM items WHERE item_id {_AMONG}"
-        found: dict[str, int] = dict(self._fetch(question, _json(item_ids)))
+        question = f"SELECT item_id, row FROM items WHERE item_id {AMONG}"
+        found: dict[str, int] = dict(self._fetch(question, among(item_ids)))
         return np.fromiter((found.get(i, -1) for i in item_ids), np.int64, len(item_ids))
 
     def page(self, after_row: int = -1, limit: int = 100) -> list[tuple[int, Item]]:
@@ -258,12 +234,12 @@ class Catalogue:
 
     @contextmanager
     def _lock_reader(self) -> Iterator[sqlite3.Connection]:
-        with _translated("catalogue"), self._reading:
+        with translated("catalogue"), self._reading:
             yield self._reader
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _translated("catalogue"), self._writing:
+        with translated("catalogue"), self._writing:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
@@ -274,20 +250,12 @@ class Catalogue:
                 raise
 
 
-@contextmanager
-def _translated(subject: str) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as e:
-        raise CatalogueError(f"{subject}: {e}") from e
-
-
 def _known(
     db: sqlite3.Connection, item_ids: Iterable[str]
 ) -> dict[str, tuple[int, str, int, bytes]]:
     """Id -> (row, status, created, doc) of those that the catalogue holds."""
-    question = f"SELECT item_id, row, status, created, doc FROM items WHERE item_id {_AMONG}"
-    found = db.execute(question, (_json(list(item_ids)),))
+    question = f"SELECT item_id, row, status, created, doc FROM items WHERE item_id {AMONG}"
+    found = db.execute(question, (among(list(item_ids)),))
     return {item_id: (row, status, created, doc) for item_id, row, status, created, doc in found}
 
 
@@ -297,10 +265,6 @@ def _next_row(db: sqlite3.Connection) -> int:
 
 def _sequence(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT ifnull(max(sequence), 0) FROM items").fetchone()[0])
-
-
-def _json(values: Sequence[str] | Sequence[int]) -> str:
-    return msgspec.json.encode(values).decode()
 
 
 def _decode(doc: bytes, row: int) -> Item:

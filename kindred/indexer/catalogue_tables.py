@@ -1,8 +1,15 @@
-"""Tables of the catalogue, by the format that brought them."""
+"""Tables of the catalogue, by the format that brought them, and how they are asked."""
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import msgspec
+
 from kindred.events.database import Tables
+from kindred.schemas.errors import CatalogueError
 
 CATALOGUE_TABLES = Tables(
     "catalogue",
@@ -31,3 +38,20 @@ CREATE TABLE former_formats (
 """,
     ),
 )
+
+AMONG = "IN (SELECT value FROM json_each(?))"
+"""Where a value is one of many, which `among` writes."""
+
+
+def among(values: Sequence[str] | Sequence[int]) -> str:
+    """The argument of AMONG."""
+    return msgspec.json.encode(values).decode()
+
+
+@contextmanager
+def translated(subject: str) -> Iterator[None]:
+    """CatalogueError for what SQLite or the file system says."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as e:
+        raise CatalogueError(f"{subject}: {e}") from e

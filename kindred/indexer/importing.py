@@ -162,7 +162,7 @@ def import_events(
     """
     began, progress = time.monotonic(), progress or SilentProgress()
     intake = _Intake(rejects, settings.chunk_rows, progress)
-    facts = None if catalogue is None else ListingFacts(catalogue)
+    facts = None if catalogue is None else ListingFacts(catalogue.listings)
 
     def check(source: RecordSource, records: Records) -> _Checked[pl.DataFrame]:
         events = _identified(records, source.digest, start)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import msgspec
 
 from kindred.events.contract import Facts
+from kindred.events.database import Readers
+from kindred.indexer.catalogue_tables import AMONG, among, translated
 from kindred.schemas.errors import CatalogueError
 from kindred.schemas.item import Campaign, Format, FormatBits
 
+_EVER = (
+    "SELECT item_id, row, doc, until, former_formats.formats FROM items "
+    f"LEFT JOIN former_formats USING (row) WHERE item_id {AMONG} ORDER BY until"
+)
 _BITS = {f: int(FormatBits[f.name]) for f in Format}
 
 
@@ -56,3 +63,46 @@ def facts_then(now: Facts | None, former: Iterable[tuple[int, int]], at: int) ->
         if at < until:
             return now._replace(formats=formats)
     return now
+
+
+class Listings:
+    """What the catalogue at `path` says of items, now and formerly; it only reads.
+
+    Each thread has a connection of its own: none waits for another, nor for a writer. Where there
+    is no catalogue, no item is known.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._readers = Readers(path)
+
+    def facts_at(self, item_ids: Sequence[str], times: Sequence[int]) -> list[Facts | None]:
+        """What is known of each item at its time (microseconds UTC), None for unknown ones.
+
+        The formats are those of the time, as far as upserts told of a change; the rest is of now.
+        CatalogueError.
+        """
+        known, former = self.facts_ever(item_ids)
+        return [
+            facts_then(known.get(item_id), former.get(item_id, ()), at)
+            for item_id, at in zip(item_ids, times, strict=True)
+        ]
+
+    def facts_ever(
+        self, item_ids: Sequence[str]
+    ) -> tuple[dict[str, Facts], dict[str, list[tuple[int, int]]]]:
+        """(facts of now by id, by id of some: (until, formats) of the past, oldest first)."""
+        known: dict[str, Facts] = {}
+        former: dict[str, list[tuple[int, int]]] = {}
+        with translated("catalogue"):
+            db = self._readers.connection()
+            found = [] if db is None else db.execute(_EVER, (among(item_ids),)).fetchall()
+        for item_id, row, doc, until, formats in found:
+            if item_id not in known:
+                known[item_id] = listing_of(doc, row).facts()
+            if until is not None:
+                former.setdefault(item_id, []).append((until, formats))
+        return known, former
+
+    def close(self) -> None:
+        """Release the file; no thread may be reading."""
+        self._readers.close()

@@ -7,7 +7,7 @@ import polars as pl
 from kindred.events.actions import FORMATS, PRICED
 from kindred.events.check import needed_format
 from kindred.events.contract import EVENT_SCHEMA, FACTS, Problem
-from kindred.indexer.catalogue import Catalogue
+from kindred.indexer.listings import Listings
 from kindred.schemas.event import EntityKind
 
 _PRICED = [action.value for action in PRICED]
@@ -17,10 +17,10 @@ _LOOKED_UP_AT_ONCE = 20_000
 
 
 class ListingFacts:
-    """Fills the columns FACTS, asking the catalogue about each item once."""
+    """Fills the columns FACTS, asking about each item once."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
+    def __init__(self, listings: Listings) -> None:
+        self._listings = listings
         self._asked = pl.Series("entity_id", [], pl.String())
         self._known, self._former = _KNOWN.to_frame(), _FORMER.to_frame()
 
@@ -57,7 +57,7 @@ class ListingFacts:
         new = item_ids.filter(~item_ids.is_in(self._asked.implode()))
         for at in range(0, len(new), _LOOKED_UP_AT_ONCE):
             few = new.slice(at, _LOOKED_UP_AT_ONCE).to_list()
-            known, former = self._catalogue.facts_ever(few)
+            known, former = self._listings.facts_ever(few)
             rows = [(item_id, *facts[:3]) for item_id, facts in known.items()]
             past = [(item_id, *change) for item_id, told in former.items() for change in told]
             self._known = self._known.vstack(pl.DataFrame(rows, _KNOWN, orient="row"))

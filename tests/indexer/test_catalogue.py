@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from kindred.events.contract import Facts
 from kindred.events.database import connect, prepare
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.catalogue_tables import CATALOGUE_TABLES
+from kindred.indexer.listings import Listings
 from kindred.schemas.errors import CatalogueError
 from kindred.schemas.item import Campaign, Format, Item, Location, Status
 
@@ -133,12 +136,26 @@ def test_facts_are_those_of_the_time(tmp_path: Path) -> None:
     now[0] = NOW + 30
     catalogue.upsert([item(**told, title="the same formats", formats=(Format.AUCTION,))])
     times = [NOW - 5, NOW + 9, NOW + 10, NOW + 19, NOW + 20, NOW + 99]
-    facts = catalogue.facts_at(["x"] * 6 + ["unknown"], [*times, NOW])
+    facts = catalogue.listings.facts_at(["x"] * 6 + ["unknown"], [*times, NOW])
     assert [f and f.formats for f in facts] == [1, 1, 6, 6, 4, 4, None]
     assert facts[0] == Facts(formats=1, seller_id="s", ad_rate_bp=0, top_category="home")
     catalogue.upsert([item(item_id="y", campaign=Campaign.PLS, ad_rate_bp=300)])
-    assert catalogue.facts_at(["y"], [NOW]) == [Facts(1, None, 300, "home")]
+    assert catalogue.listings.facts_at(["y"], [NOW]) == [Facts(1, None, 300, "home")]
     catalogue.close()
+
+
+def test_a_thread_asks_of_listings_while_another_does(catalogue: Catalogue, tmp_path: Path) -> None:
+    """Also while one reads pages, and while one writes."""
+    catalogue.upsert([item(item_id=f"x{n}") for n in range(50)])
+    listings = Listings(tmp_path / "catalogue.sqlite")
+    others = sqlite3.connect(tmp_path / "catalogue.sqlite", isolation_level=None)
+    others.execute("BEGIN IMMEDIATE")
+    with catalogue._reading, ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(listings.facts_at, [f"x{n}"], [NOW]) for n in range(50)]
+        assert {future.result(30)[0] for future in asked} == {Facts(1, None, 0, "home")}
+    others.close()
+    listings.close()
+    assert Listings(tmp_path / "none.sqlite").facts_at(["x"], [NOW]) == [None]
 
 
 def test_a_catalogue_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -> None:
@@ -149,7 +166,7 @@ def test_a_catalogue_of_the_first_format_is_brought_up_to_date(tmp_path: Path) -
     catalogue = Catalogue.open(path)
     catalogue.upsert([item(item_id="x")])
     catalogue.upsert([item(item_id="x", formats=(Format.AUCTION,))])
-    assert [f and f.formats for f in catalogue.facts_at(["x"], [0])] == [1]
+    assert [f and f.formats for f in catalogue.listings.facts_at(["x"], [0])] == [1]
     catalogue.close()
     newer = CATALOGUE_TABLES._replace(steps=(*CATALOGUE_TABLES.steps, "SELECT 1"))
     db = connect(path)
