@@ -14,14 +14,13 @@ from kindred.events.files import sync, unchanged
 from kindred.events.history import all_events
 from kindred.events.lake import EVENTS, Lake, LakeTable
 from kindred.events.shown import DECISIONS, JOINED
-from kindred.schemas.clock import DAY
+from kindred.schemas.clock import DAY, EPOCH
 from kindred.schemas.errors import ArtefactError
 from kindred.schemas.progress import Progress
 from kindred.schemas.workspace import Workspace
 
 TABLES: dict[str, LakeTable] = {"events": EVENTS, "decisions": DECISIONS, "joined": JOINED}
-_EPOCH = date(1970, 1, 1)
-_LAST = (date.max - _EPOCH).days
+_LAST = (date.max - EPOCH).days
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +58,7 @@ def export(
                 last = last if until is None else min(last, until)
                 with unchanged(workspace.lake / table.folder):
                     told = _rows(workspace, what, first, last, open_hours=open_hours)
-                    rows += _write(told, folder / f"dt={_EPOCH + timedelta(days=min(day, _LAST))}")
+                    rows += _write(told, folder / f"dt={EPOCH + timedelta(days=min(day, _LAST))}")
                 advance(1)
         if what == "decisions":
             _copy_feature_names(workspace.lake, output)

@@ -30,7 +30,7 @@ from kindred.experiments.marketsim.records import Records
 from kindred.experiments.marketsim.shops import LoggedShop, Organic
 from kindred.indexer.behaviour.stages import NAMES
 from kindred.rerank.features import FEATURES, SPECIFICATION
-from kindred.schemas.clock import HOUR
+from kindred.schemas.clock import HOUR, MINUTE
 from kindred.schemas.errors import InputError
 from kindred.schemas.item import Status
 from kindred.schemas.progress import Progress
@@ -39,7 +39,6 @@ from kindred.schemas.workspace import Workspace
 
 PAGES_OF_TICK = 64
 """Pages answered together, about."""
-MINUTE = 60_000_000
 EVENTS_AT_ONCE, DECISIONS_AT_ONCE = 300_000, 4_000
 """What waits in memory for the lake, at most about."""
 

@@ -17,13 +17,12 @@ import polars as pl
 from kindred.events.actions import PASSIVE
 from kindred.events.database import Readers, begin
 from kindred.events.log_tables import open_log_file
-from kindred.schemas.clock import micros_now
+from kindred.schemas.clock import MINUTE, micros_now
 from kindred.schemas.errors import InputError, LogError
 from kindred.schemas.event import ACTION_CODE, ACTIONS, Action, EntityKind
 from kindred.schemas.query import Subject
 from kindred.schemas.settings import SessionSettings
 
-MINUTE = 60_000_000
 _MAPPED = 1 << 30
 """Bytes of the log that are read where they lie in memory."""
 _LOOK_S = 0.1

@@ -18,13 +18,13 @@ from kindred.events.contract import Facts
 from kindred.events.history import newest_rejects
 from kindred.events.intake import EventIntake
 from kindred.events.log import EventLog
+from kindred.schemas.clock import MINUTE
 from kindred.schemas.errors import SettingsError
 from kindred.schemas.event import ENTITY_KINDS, Action, Event, Platform
 from kindred.schemas.item import FormatBits
 from kindred.schemas.settings import EventSettings
 
 NOW = 1_800_000_000_000_000
-MINUTE = 60_000_000
 
 
 def clock() -> int:

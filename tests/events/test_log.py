@@ -21,12 +21,12 @@ from builders import event
 from kindred.events.contract import EVENT_SCHEMA, Facts
 from kindred.events.log import Appended, EventLog
 from kindred.events.log_tables import open_log_file
+from kindred.schemas.clock import MINUTE
 from kindred.schemas.errors import LogError, LogFull
 from kindred.schemas.event import Action, EntityKind, Event, Platform
 from kindred.schemas.settings import EventSettings
 
 NOW = 1_800_000_000_000_000
-MINUTE = 60_000_000
 SETTINGS = EventSettings(busy_s=0.2)
 
 

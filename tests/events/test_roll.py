@@ -35,14 +35,13 @@ from kindred.events.roll import (
 )
 from kindred.events.shown import DECISIONS
 from kindred.events.union import lake_and_log
-from kindred.schemas.clock import DAY, HOUR
+from kindred.schemas.clock import DAY, HOUR, MINUTE
 from kindred.schemas.decision import Decision, DecisionContext, Shown
 from kindred.schemas.query import Subject
 from kindred.schemas.settings import EventSettings
 from kindred.schemas.workspace import Workspace
 
 MIDNIGHT = int(datetime(2025, 11, 20, tzinfo=UTC).timestamp()) * 1_000_000
-MINUTE = 60_000_000
 SETTINGS = EventSettings()
 
 

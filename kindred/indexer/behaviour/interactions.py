@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from kindred.schemas.clock import MINUTE
 from kindred.schemas.event import ACTION_CODE, ACTIONS
 from kindred.schemas.ranking import Floats, Mask, Rows
 from kindred.schemas.settings import SignalSettings
 
-MINUTE = 60_000_000
 """Microseconds in a minute."""
 
 Codes = NDArray[np.int32]

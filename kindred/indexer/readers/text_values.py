@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 import polars as pl
 
+from kindred.schemas.clock import MINUTE
+
 EPOCH_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 """Microseconds in the units of a numeric time."""
 
@@ -16,7 +18,6 @@ _AROUND_MONEY = r"^[\p{Sc}\s\p{L}]+|[\p{Sc}\s\p{L}]+$"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 _ZULU = r"(?i)\s*(utc|gmt|z)$"
 _OFFSET = r"^(.* .*?)\s*([+-]\d{2}):?(\d{2})$"
-_MINUTE = 60_000_000
 
 
 def numbers_of(text: pl.Series, *, money: bool = False) -> pl.Series:
@@ -78,7 +79,7 @@ def _parsed(text: pl.Series) -> pl.Series:
     hours, minutes = (parts[n].cast(pl.Int64, strict=False) for n in ("2", "3"))
     east = hours * 60 + minutes.zip_with(~parts["2"].str.starts_with("-"), -minutes)
     local = _first(parts["1"].zip_with(zoned, body), _moment_spellings(), pl.Int64())
-    return local - east.fill_null(0) * _MINUTE
+    return local - east.fill_null(0) * MINUTE
 
 
 def _moment_spellings() -> Iterator[Callable[[pl.Series], pl.Series]]:
