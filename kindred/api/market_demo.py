@@ -24,7 +24,13 @@ from kindred.api.wiring import build, current_models, index_is_fresh, train
 from kindred.events.lake import Lake
 from kindred.experiments.marketsim.browsing import Browser
 from kindred.experiments.marketsim.counts import Counts
-from kindred.experiments.marketsim.http import Displayed, ServerShop, Traffic, drive_server
+from kindred.experiments.marketsim.http import (
+    Displayed,
+    ServerShop,
+    Traffic,
+    check_market,
+    drive_server,
+)
 from kindred.experiments.marketsim.records import Records
 from kindred.schemas.clock import DAY, micros_now
 from kindred.schemas.event import Action
@@ -41,7 +47,11 @@ EXPLORE = 0.1
 SPEED = 20.0
 """Visitors pause this many times shorter than people."""
 CLIENTS = 4
+CHECKED = 5
+"""Items by which a server is known to serve this market."""
 PAGES_PER_SECOND = 15.0
+NO_RANKER = "no ranker serves yet, so no ads are placed"
+SERVES = ("fresh", "trained")
 _LOST = re.compile(r'^kindred_decisions_total\{[^}]*outcome="lost"[^}]*\} (\S+)$', re.M)
 
 
@@ -119,9 +129,10 @@ class MarketDemo:
 
     def _train(self) -> str:
         rows = train(self.workspace, self.settings, self.progress)
-        passed = [row.stage for row in rows if row.state in ("fresh", "trained")]
+        passed = [row.stage for row in rows if row.state in SERVES]
         ranker = next(row for row in rows if row.stage == "ranker")
-        return f"{len(passed)} of {len(rows)} stages serve; ranker: {ranker.summary}"
+        told = "the ranker serves" if ranker.state in SERVES else NO_RANKER
+        return f"{len(passed)} of {len(rows)} stages serve; {told}: {ranker.summary}"
 
     def _index(self) -> str:
         manifest = build(self.workspace, self.settings, self.progress)
@@ -164,6 +175,8 @@ def live_visitors(
 
     It ends earlier with `stop()`, or once `impressions` items were shown.
 
+    ServerRefuses where the server's items are not this market's.
+
     `rate` is pages a second, about; `speed` how many times shorter than people's their pauses are.
     """
     plan, began = market.plan, micros_now()
@@ -175,6 +188,9 @@ def live_visitors(
         httpx.Client(base_url=url, timeout=30, headers=headers) as client,
         ThreadPoolExecutor(clients) as pool,
     ):
+        on_sale = np.flatnonzero(shown)
+        some = on_sale[:: max(len(on_sale) // CHECKED, 1)][:CHECKED]
+        check_market(client, [market.world.items[row] for row in some.tolist()])
         shop = ServerShop(client, pool, market.world, market.visitors, records, k, rng)
         browser = Browser(
             market.appeal, shelf, shop, records, rng, speed=speed, first_visit=began // 1000

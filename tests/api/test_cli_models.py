@@ -53,6 +53,24 @@ def test_list_says_which_version_is_in_use_and_why_others_are_not(workspace: Pat
     assert listed[2]["reason"] == "worse"
 
 
+def test_show_falls_back_to_the_newest_version_where_none_is_in_use(tmp_path: Path) -> None:
+    store = ModelStore(Workspace(tmp_path).models)
+    for reason in ("worse", "10 lists; it takes 20"):
+        gate = Gate(passed=False, reason=reason)
+        store.publish("ranker", Card(stage="ranker", key=reason, code=1, gate=gate, created=1))
+    asked = ["-w", str(tmp_path), "models", "show", "ranker"]
+    done = CliRunner().invoke(main, [*asked, "--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["gate"]["reason"] == "10 lists; it takes 20"
+    assert (
+        done.stderr.strip()
+        == "No version of ranker is in use. This is the newest, 000002: refused."
+    )
+    never = CliRunner().invoke(main, [*asked[:-1], "als"])
+    assert never.exit_code != 0
+    assert "kindred train als" in never.output
+
+
 def test_rollback_goes_back_and_use_goes_forward(workspace: Path) -> None:
     went = {"stage": "als", "before": "000002", "now": "000001"}
     assert kindred(workspace, "rollback", "als") == (0, went)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
+from kindred.api.cli import main
 from kindred.api.demo import Step
 from kindred.api.market import simulate
 from kindred.api.market_demo import LiveFigures, MarketDemo, in_background, live_visitors
@@ -17,15 +20,17 @@ from kindred.api.market_report import MarketReport, export
 from kindred.api.supervisor import Serving, Supervisor
 from kindred.events.contract import check_events
 from kindred.events.decisions import all_decisions
+from kindred.events.feature_names import feature_names
 from kindred.events.history import all_events
 from kindred.events.lake import EVENTS, Lake
 from kindred.events.shown import DECISIONS
+from kindred.experiments.marketsim.http import ServerRefuses, check_market
 from kindred.experiments.marketsim.truth import load_truth
 from kindred.indexer.catalogue import Catalogue
 from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import InputError
-from kindred.schemas.item import Status
+from kindred.schemas.item import Item, Status
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.workspace import Workspace
 
@@ -96,6 +101,7 @@ def test_decisions_hold_features_merge_ranks_and_the_chances_of_their_order(
     decisions, _ = logs(made[0])
     assert decisions["decision_id"].is_sorted()
     assert decisions["feature_spec"].unique().to_list() == [SPECIFICATION]
+    assert feature_names(made[0].lake, SPECIFICATION) == tuple(FEATURES)
     share = 0
     for row in decisions.iter_rows(named=True):
         k = len(row["shown_item"])
@@ -189,6 +195,41 @@ def test_a_folder_holds_one_market_and_the_truth_is_told_whole(
     assert curve["web"][0] == curve["app"][0] == 1
     assert (curve["web"].diff().drop_nulls() < 0).all()
     assert truth.extra["visitors"].height == PLAN.visitors
+
+
+def test_a_workspace_that_commands_left_empty_may_hold_a_market_and_another_may_not(
+    tmp_path: Path,
+) -> None:
+    empty, held = Workspace(tmp_path / "empty"), Workspace(tmp_path / "held")
+    for workspace in (empty, held):
+        done = CliRunner().invoke(main, ["-w", str(workspace.root), "join"])
+        assert done.exit_code == 0, done.output
+        assert workspace.lake.is_dir()
+        catalogue = Catalogue.open(workspace.catalogue)
+        if workspace is held:
+            catalogue.upsert([Item(item_id="mine", title="A lamp", category=("lamps",))])
+        catalogue.close()
+    prepare(empty, PLAN, text=False)
+    with pytest.raises(InputError, match="not simulated"):
+        prepare(held, PLAN, text=False)
+
+
+def test_visitors_browse_no_server_of_another_market(
+    made: tuple[Workspace, Market, MarketReport],
+) -> None:
+    items = made[1].world.items[:2]
+
+    def other(request: httpx.Request) -> httpx.Response:
+        known = request.url.path.endswith(items[0].item_id)
+        return httpx.Response(200 if known else 404, content=msgspec.json.encode(items[0]))
+
+    with httpx.Client(base_url="http://market", transport=httpx.MockTransport(other)) as client:
+        check_market(client, items[:1])
+        with pytest.raises(ServerRefuses, match="does not serve this workspace's market"):
+            check_market(client, items)
+        dearer = msgspec.structs.replace(items[0], price_minor=1)
+        with pytest.raises(ServerRefuses, match=items[0].item_id):
+            check_market(client, [dearer])
 
 
 def test_visitors_browse_a_server_and_both_of_its_logs_fit_together(

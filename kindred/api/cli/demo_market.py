@@ -68,10 +68,19 @@ def served(
     workspace: Workspace, settings: KindredSettings, market: Market, *, seconds: float, quiet: bool
 ) -> LiveFigures | None:
     """Serve for `seconds` of visits, or until a signal; what came of it, None where nothing did."""
-    from kindred.api.market_demo import PAGES_PER_SECOND, SPEED, in_background, live_visitors
+    from kindred.api.market_demo import (
+        NO_RANKER,
+        PAGES_PER_SECOND,
+        SPEED,
+        in_background,
+        live_visitors,
+    )
     from kindred.api.supervisor import Supervisor
+    from kindred.api.wiring import current_models
 
     supervisor = Supervisor(workspace, settings)
+    ranked = "ranker" in current_models(workspace)
+    ads = "a ranker orders what they see, ads among it" if ranked else NO_RANKER
     figures: list[LiveFigures] = []
     failures: list[Exception] = []
     visitors: list[threading.Thread] = []
@@ -93,7 +102,7 @@ def served(
     def ready(serving: Serving) -> None:
         click.echo(
             f"\nKindred serves a simulated market on {serving.url} (API: {serving.url}/docs); "
-            "simulated visitors browse. Ctrl-C ends it.\n",
+            f"simulated visitors browse; {ads}. Ctrl-C ends it.\n",
             err=True,
         )
         visitors.append(in_background(lambda: visit(serving.url), supervisor.stop))

@@ -71,6 +71,7 @@ def list_versions(context: dict[str, Path], stage: str | None, as_json: bool) ->
              _headline(v.metrics), v.reason]
             for v in found
         ],
+        spare=("made", "metrics", "seconds"),
     )  # fmt: skip
 
 
@@ -80,8 +81,18 @@ def list_versions(context: dict[str, Path], stage: str | None, as_json: bool) ->
 @json_option
 @click.pass_obj
 def show(context: dict[str, Path], stage: str, version: str | None, as_json: bool) -> None:
-    """Show the card of a VERSION of STAGE, by default the one in use."""
-    card = _store(context).card(stage, version)
+    """Show the card of a VERSION of STAGE, by default the one in use.
+
+    Where none is in use, the newest, and stderr says so.
+    """
+    store = _store(context)
+    if version is None and store.current(stage) is None and (made := store.versions(stage)):
+        version = made[-1]
+        state = _listed(store, stage, version).state
+        click.echo(
+            f"No version of {stage} is in use. This is the newest, {version}: {state}.", err=True
+        )
+    card = store.card(stage, version)
     if as_json:
         print_json(card)
         return

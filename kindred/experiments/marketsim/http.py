@@ -69,6 +69,27 @@ class Traffic:
         return float(np.quantile(list(self.ms), share)) if self.ms else float("nan")
 
 
+def check_market(client: httpx.Client, items: Sequence[Item]) -> None:
+    """ServerRefuses unless the server holds these items, with their titles and prices.
+
+    What is listed, sold and expired is put there: nothing else must have these ids.
+    """
+    for item in items:
+        try:
+            answer = client.get(f"/v1/items/{item.item_id}")
+        except httpx.TransportError as error:
+            raise ServerRefuses(f"{client.base_url} does not answer: {error}") from error
+        if answer.status_code not in (200, 404):
+            raise ServerRefuses(f"{answer.request.url} answers {answer.status_code}: {answer.text}")
+        held = msgspec.json.decode(answer.content, type=Item) if answer.is_success else None
+        if held is None or (held.title, held.price_minor) != (item.title, item.price_minor):
+            raise ServerRefuses(
+                f"{client.base_url} does not serve this workspace's market: its item "
+                f"{item.item_id} is {'unknown' if held is None else repr(held.title)}, not "
+                f"{item.title!r}"
+            )
+
+
 class ServerShop:
     """Answers pages by a server, several at a time; its catalogue follows the shelf."""
 
