@@ -100,7 +100,7 @@ class DecisionLog:
             if taken:
                 self._waiting.append((self._sequence, logged))
         if not taken:
-            self._on_outcome("lost", 1)
+            self._count("lost", 1)
         elif not self._awake.is_set():
             self._awake.set()
         return taken
@@ -146,7 +146,7 @@ class DecisionLog:
             with self._lock:
                 for _ in batch:
                     self._waiting.popleft()
-            self._on_outcome("written", len(rows)) if written else self._lose(len(rows))
+            self._count("written" if written else "lost", len(rows))
             count -= len(batch)
 
     def _row(self, sequence: int, logged: LoggedDecision) -> Row | None:
@@ -157,7 +157,7 @@ class DecisionLog:
                 return to_row(decision, logged.features)
         except Exception as error:
             self._tell(f"the decision {logged.decision_id} cannot be logged", error)
-            self._lose(1)
+            self._count("lost", 1)
             return None
 
     def _write_patiently(self, rows: Sequence[Row]) -> bool:
@@ -204,9 +204,12 @@ class DecisionLog:
                 self._tell("the number of decisions cannot be kept", error)
         self._disconnect()
 
-    def _lose(self, count: int) -> None:
+    def _count(self, outcome: Outcome, count: int) -> None:
         if count:
-            self._on_outcome("lost", count)
+            try:
+                self._on_outcome(outcome, count)
+            except Exception as error:  # counts of several workers lie in files
+                self._tell("decisions are not counted", error)
 
     def _tell(self, words: str, error: Exception) -> None:
         now = time.monotonic()

@@ -140,6 +140,19 @@ def test_a_failure_that_cannot_be_told_stops_nothing(
     assert count_writers(lake, path)[0][2:6] == (2, 1, 1, 0)
 
 
+def test_a_count_that_cannot_be_kept_stops_nothing(path: Path, lake: Path) -> None:
+    def count(outcome: str, count: int) -> None:
+        raise OSError("no space left")
+
+    log = DecisionLog(path, 1, "w0.1", on_outcome=count)
+    log.record(LoggedDecision("wrong", NOW, lambda writer, sequence: 1 // 0))  # type: ignore[arg-type, return-value]
+    until(lambda: log.record(decided("right")))
+    log.close()
+    counted = count_writers(lake, path)[0]
+    assert counted.written == 1
+    assert counted.written + counted.lost == counted.assigned
+
+
 def test_a_decision_that_the_file_cannot_hold_keeps_no_other_from_it(
     path: Path, lake: Path
 ) -> None:
