@@ -84,7 +84,9 @@ def create_app(
         exception_handlers={HTTPException: problem_response, Exception: problem_response},
         openapi_config=openapi_config(keys=not keyring.open),
         request_max_body_size=settings.api.max_body_bytes,
-        state=State({"keyring": keyring, "calls": calls}),
+        state=State(
+            {"keyring": keyring, "calls": calls, "max_body_bytes": settings.api.max_body_bytes}
+        ),
         lifespan=[threads],
         logging_config=None,
     )

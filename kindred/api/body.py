@@ -18,6 +18,7 @@ from litestar.typing import FieldDefinition
 from kindred.api.problems import as_input_error
 from kindred.schemas.base import Record
 from kindred.schemas.errors import InputError
+from kindred.schemas.faults import decode
 from kindred.schemas.item import Item
 from kindred.schemas.query import Filters, RowError
 
@@ -54,7 +55,7 @@ class StrictJSON(AbstractDTO[T], Generic[T]):
         if kind.lower() != "application/json":
             raise UnsupportedMediaType("send the header `Content-Type: application/json`")
         try:
-            return self.decoder.decode(value)
+            return decode(self.decoder, value)
         except _BROKEN as error:
             raise as_input_error(error) from error
 

@@ -5,7 +5,6 @@ Paths: `$.filters.geo.lat` is in the JSON body, `query.k` in the query string.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,11 +19,13 @@ from kindred.schemas.errors import (
     InputError,
     KindredError,
     LogError,
+    LogFull,
     NotBuilt,
     StoreTimeout,
     StoreUnavailable,
     UnknownItem,
 )
+from kindred.schemas.faults import fault_of, in_words
 from kindred.schemas.query import Problem, RowError
 
 MEDIA_TYPE = "application/problem+json"
@@ -64,22 +65,10 @@ _STATUS: Mapping[type[KindredError], tuple[int, str, str]] = {
     Hung: (503, "hung", "The answer took far longer than it may"),
 }
 
-_PATH = re.compile(r"^(?P<reason>.*) - at `(?P<path>\$[^`]*)`$", re.DOTALL)
-
-
-def split_path(message: str) -> tuple[str, str]:
-    """(reason, JSON path) of what msgspec says: "Expected `int` - at `$.k`"."""
-    match = _PATH.match(message)
-    return (match["reason"], match["path"]) if match else (message, "$")
-
 
 def as_input_error(error: Exception, prefix: str = "$") -> InputError:
     """What a decoder raised, with the path behind `prefix`."""
-    if isinstance(error, UnicodeDecodeError):
-        return InputError("the body is not UTF-8", prefix)
-    if isinstance(error, RecursionError):
-        return InputError("the body is nested too deeply", prefix)
-    reason, path = split_path(str(error))
+    path, reason = fault_of(error, "the body")
     return InputError(reason, prefix + path[1:])
 
 
@@ -104,6 +93,10 @@ def _kindred_problem(error: KindredError) -> Problem:
     if isinstance(error, InputError):
         errors = [RowError(index=0, path=error.path, reason=error.message)]
         detail = f"{error.message} (at {error.path})"
+    elif isinstance(error, LogFull):
+        errors, detail = [], f"{error}. Send the same request again."
+    elif isinstance(error, LogError):
+        errors, detail = [], "The log cannot be written. Send the same request again."
     elif isinstance(error, NotBuilt | Overloaded | Hung):
         errors, detail = [], str(error)
     else:
@@ -131,7 +124,7 @@ def _validation_errors(error: ValidationException) -> list[RowError]:
         if key in ("data", ""):
             found.append(RowError(index=0, path="$", reason="a JSON body is required"))
         else:
-            reason = split_path(str(fault.get("message", "")))[0]
+            reason = in_words(str(fault.get("message", "")))[1]
             found.append(
                 RowError(index=0, path=f"{getattr(source, 'value', source)}.{key}", reason=reason)
             )
@@ -144,6 +137,9 @@ def problem_response(request: Request[Any, Any, Any], error: Exception) -> Respo
     scope = request.scope
     headers = dict(getattr(error, "headers", None) or {})
     request_id = scope.get("state", {}).get("request_id")
+    if problem.status == 413:
+        limit = request.app.state.max_body_bytes
+        problem = msgspec.structs.replace(problem, detail=f"A body may have {limit:,} bytes.")
     if problem.status in (500, 503, 504) and not _gone(error):
         log = structlog.get_logger("kindred.http")
         log.error(

@@ -10,12 +10,16 @@ import msgspec
 
 from kindred.events.actions import FORMATS, PRICED
 from kindred.events.contract import Facts
+from kindred.schemas.clock import DAY, MINUTE
 from kindred.schemas.errors import SettingsError
 from kindred.schemas.event import Action, EntityKind, Event, Platform
+from kindred.schemas.faults import fault_of
 from kindred.schemas.item import FormatBits
 from kindred.schemas.settings import EventSettings
 
-MINUTE = 60_000_000
+_COARSER = {"seconds": 1_000_000, "milliseconds": 1_000}
+"""Units that times are told in by mistake, in microseconds."""
+_A_YEAR = 365 * DAY
 _BROKEN = (msgspec.DecodeError, ValueError)
 _decode = msgspec.json.Decoder(Event).decode
 
@@ -74,8 +78,8 @@ class EventChecks:
             try:
                 event = _decode(raw)
             except _BROKEN as error:
-                path, reason = fault_of(error)
-                batch.refused.append(self._row(index, path, reason, raw))
+                path, reason = fault_of(error, "the row")
+                batch.refused.append(self._row(index, path[1:], reason, raw))
                 continue
             if not earliest <= event.occurred_at <= latest:
                 reason = self._untimely(event.occurred_at, now)
@@ -142,6 +146,9 @@ class EventChecks:
         return Refused(index, f"$.events[{index}]{path}", reason, bytes(raw), durable)
 
     def _untimely(self, occurred_at: int, now: int) -> str:
+        for unit, micros in _COARSER.items():
+            if abs(now - occurred_at * micros) <= _A_YEAR:
+                return f"is told in {unit}, it seems; times are microseconds since 1970 UTC"
         seconds = abs(now - occurred_at) / 1e6
         if occurred_at > now:
             return f"lies {seconds:,.1f} s in the future; at most {self._skew_s:g} s are taken"
@@ -170,11 +177,3 @@ def needed_format(action: Action) -> str:
     """What an action needs of a listing, in words."""
     needed = (FORMATS[action].name or "").lower()
     return f"`{action.value}` needs a listing with the format {needed}"
-
-
-def fault_of(error: Exception) -> tuple[str, str]:
-    """(path behind the row's, reason) of what decoding one row raised."""
-    if isinstance(error, UnicodeDecodeError):
-        return "", "the row is not UTF-8"
-    reason, _, path = str(error).rpartition(" - at `$")
-    return (path.rstrip("`"), reason) if reason else ("", str(error))

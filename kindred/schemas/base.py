@@ -11,6 +11,8 @@ from typing import Annotated
 import msgspec
 
 MAX_ID_BYTES = 128
+_SURELY_SHORT = MAX_ID_BYTES // 4
+"""A character is at most four bytes."""
 
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_BYTES)]
 """An external id: 1 to 128 bytes of UTF-8 (`check_id` checks the bytes)."""
@@ -23,10 +25,15 @@ The bound is that of a double, in which stores and browsers compare numbers."""
 Minor = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 """An amount of money in minor units."""
 
-Country = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{2}$(?!\n)")]
+COUNTRY = r"^[A-Z]{2}$(?!\n)"
+CURRENCY = r"^[A-Z]{3}$(?!\n)"
+TRACEPARENT = r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$(?!\n)"
+"""Patterns; `schemas.faults` has their words."""
+
+Country = Annotated[str, msgspec.Meta(pattern=COUNTRY)]
 """ISO 3166-1 alpha-2."""
 
-Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
+Currency = Annotated[str, msgspec.Meta(pattern=CURRENCY)]
 """ISO 4217."""
 
 Latitude = Annotated[float, msgspec.Meta(ge=-90, le=90)]
@@ -39,7 +46,14 @@ class Record(
     """Base of everything that crosses a boundary: frozen, strict, defaults left out."""
 
 
+def check_ids(record: Record, *fields: str) -> None:
+    """`check_id` of those fields that are told."""
+    for field in fields:
+        if (value := getattr(record, field)) is not None:
+            check_id(value, field)
+
+
 def check_id(value: str, field: str) -> None:
     """Raise ValueError unless `value` is at most 128 bytes of UTF-8 without NUL."""
-    if len(value.encode()) > MAX_ID_BYTES or "\0" in value:
+    if "\0" in value or (len(value) > _SURELY_SHORT and len(value.encode()) > MAX_ID_BYTES):
         raise ValueError(f"`{field}` must be at most {MAX_ID_BYTES} bytes without NUL")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from kindred.schemas.base import Country, Id, Micros, Minor, Record, check_id
+from kindred.schemas.base import TRACEPARENT, Country, Id, Micros, Minor, Record, check_id
 
 
 class Action(Enum):
@@ -101,9 +101,8 @@ class Event(Record, frozen=True, kw_only=True):
     surface: Annotated[str, Meta(max_length=64)] | None = None
     decision_id: Id | None = None
     position: Annotated[int, Meta(ge=0, le=255)] | None = None
-    traceparent: (
-        Annotated[str, Meta(pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$(?!\n)")] | None
-    ) = None
+    """Where the item stood in the answer, as the answer says: 1 is first."""
+    traceparent: Annotated[str, Meta(pattern=TRACEPARENT)] | None = None
     country: Country | None = None
     postcode: Annotated[str, Meta(max_length=16)] | None = None
     value_minor: Minor | None = None
@@ -112,6 +111,14 @@ class Event(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_id(self.event_id, "event_id")
         check_id(self.entity_id, "entity_id")
+        if self.user_id is not None:
+            check_id(self.user_id, "user_id")
+        if self.device_id is not None:
+            check_id(self.device_id, "device_id")
+        if self.session_id is not None:
+            check_id(self.session_id, "session_id")
+        if self.decision_id is not None:
+            check_id(self.decision_id, "decision_id")
         if self.user_id is None and self.device_id is None and self.session_id is None:
             raise ValueError("one of `user_id`, `device_id`, `session_id` is required")
         if self.entity_kind not in ENTITY_KINDS[self.action]:

@@ -6,7 +6,16 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from kindred.schemas.base import Country, Id, Latitude, Longitude, Micros, Minor, Record
+from kindred.schemas.base import (
+    Country,
+    Id,
+    Latitude,
+    Longitude,
+    Micros,
+    Minor,
+    Record,
+    check_ids,
+)
 from kindred.schemas.event import Action, Platform, Role
 from kindred.schemas.item import Campaign, Condition, Format, Item, Status, Word
 
@@ -95,6 +104,9 @@ class Subject(Record, frozen=True, kw_only=True):
     session_id: Id | None = None
     role: Role = Role.CUSTOMER
 
+    def __post_init__(self) -> None:
+        check_ids(self, "user_id", "device_id", "session_id")
+
 
 class SessionAction(Record, frozen=True, kw_only=True):
     """One action of a visitor, as the caller tells it."""
@@ -161,6 +173,7 @@ class VisitorMerge(Record, frozen=True, kw_only=True):
     session_id: Id | None = None
 
     def __post_init__(self) -> None:
+        check_ids(self, "user_id", "device_id", "session_id")
         if self.device_id is None and self.session_id is None:
             raise ValueError("one of `device_id` and `session_id` is required")
 

@@ -89,6 +89,43 @@ def test_good_rows_are_in_the_log_and_bad_ones_are_told(
     assert reasons == ["$.events[3].action", "$.events[2].occurred_at"]
 
 
+HALVES = [
+    (r"cut \ud83d", "cut \ufffd"),
+    (r"\ud83d\ud83d\ude00!", "\ufffd😀!"),
+    (r"\ude00\ud83d", "\ufffd\ufffd"),
+    (r"\\ud83d \\\ud83d", "\\ud83d \\\ufffd"),
+    (r"\\ud83d\ude00", "\\ud83d\ufffd"),
+]
+"""Texts as JSON tells them, with half emoji, and as they are taken."""
+
+
+@pytest.mark.parametrize(("told", "taken"), HALVES)
+def test_half_an_emoji_spoils_one_character(
+    client: Client, workspace: Workspace, told: str, taken: str
+) -> None:
+    body = msgspec.json.encode(rows(recent(event_id="a"), recent(event_id="b", text="TEXT")))
+    body = body.replace(b"TEXT", told.encode())
+    answer = client.post("/v1/events", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["accepted"]) == (202, 2), answer.text
+    assert logged_events(workspace.log).sort("event_id")["text"].to_list() == [None, taken]
+
+
+def test_half_an_emoji_in_a_title_keeps_no_item_out(client: Client) -> None:
+    body = msgspec.json.encode({"items": [msgspec.to_builtins(item(item_id="x", title="TEXT"))]})
+    body = body.replace(b"TEXT", rb"oak \ud83e")
+    assert client.put(
+        "/v1/items", content=body, headers={"content-type": "application/json"}
+    ).json()["accepted"]
+    assert client.get("/v1/items/x").json()["title"] == "oak \ufffd"
+
+
+def test_what_is_no_json_is_told_as_it_is(client: Client) -> None:
+    body = rb'{"events": [{"text": "\ud83d", }]}'
+    answer = client.post("/v1/events", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert "trailing comma" in answer.json()["detail"]
+
+
 def test_formats_count_as_they_were_at_the_time(client: Client, workspace: Workspace) -> None:
     def put(*formats: Format) -> None:
         listing = item(item_id="x", formats=formats, campaign="pls", ad_rate_bp=200, seller_id="s")
@@ -148,6 +185,7 @@ def test_a_log_that_cannot_be_written_is_told_and_recovers(
         other.execute("ROLLBACK")
     assert answer.status_code == 503
     assert answer.json()["type"] == "urn:kindred:log-unavailable"
+    assert answer.json()["detail"] == "The log cannot be written. Send the same request again."
     assert answer.headers["retry-after"] == "1"
     assert client.post("/v1/events", json=body).json()["accepted"] == 1
 

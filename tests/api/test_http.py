@@ -238,7 +238,10 @@ class TestProblems:
         problem(client.patch("/v1/items"), 405, "method-not-allowed")
         problem(client.post("/v1/similar", content=b"{}"), 415, "unsupported-media-type")
         large = b'{"item_id":"' + b"a" * 20_000 + b'"}'
-        problem(client.post("/v1/similar", content=large, headers=JSON), 413, "body-too-large")
+        told = problem(
+            client.post("/v1/similar", content=large, headers=JSON), 413, "body-too-large"
+        )
+        assert "20,000 bytes" in told["detail"]
         chunked = client.post("/v1/similar", content=iter([large]), headers=JSON)
         problem(chunked, 413, "body-too-large")
 

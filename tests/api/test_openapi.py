@@ -18,6 +18,7 @@ from kindred.api.app import create_app
 from kindred.api.body import ItemBatch, decode_items
 from kindred.api.examples import EXAMPLES
 from kindred.api.openapi import MODELS
+from kindred.schemas.faults import in_words
 from kindred.schemas.settings import ApiKey, ApiSettings, KindredSettings
 
 
@@ -68,6 +69,32 @@ def test_examples_are_what_the_decoders_take(name: str) -> None:
     if isinstance(decoded, ItemBatch):
         assert decode_items(decoded)[2] == []
     assert len(DOCUMENT["components"]["schemas"][name]["examples"]) == 1
+
+
+def choices_in(schema: Any) -> list[Any]:
+    """The values that a property allows, behind references, lists and alternatives."""
+    if isinstance(schema, list):
+        return [value for inner in schema for value in choices_in(inner)]
+    if not isinstance(schema, dict):
+        return []
+    if "$ref" in schema:
+        behind = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+        return list(behind.get("enum", []))
+    return list(schema.get("enum", [])) or choices_in(list(schema.values()))
+
+
+def test_a_refused_choice_is_told_what_there_is() -> None:
+    found = {
+        name: choices
+        for schema in DOCUMENT["components"]["schemas"].values()
+        for name, told in schema.get("properties", {}).items()
+        if len(choices := choices_in(told)) > 1
+    }
+    assert len(found) > 8
+    for name, choices in found.items():
+        reason = in_words(f"Invalid enum value 'x' - at `$.rows[3].{name}[0]`")[1]
+        assert reason.startswith("must be one of ")
+        assert set(reason.removeprefix("must be one of ").split(", ")) == set(choices), name
 
 
 def test_failures_are_documented_as_problems() -> None:

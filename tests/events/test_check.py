@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 from builders import event
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from kindred.events.actions import FORMATS
 from kindred.events.check import EventChecks
-from kindred.events.contract import Facts
+from kindred.events.contract import Facts, check_events, event_columns
 from kindred.events.history import newest_rejects
 from kindred.events.intake import EventIntake
 from kindred.events.log import EventLog
@@ -25,6 +26,12 @@ from kindred.schemas.item import FormatBits
 from kindred.schemas.settings import EventSettings
 
 NOW = 1_800_000_000_000_000
+
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TOLD = {
+    "event_id": "e", "occurred_at": NOW, "action": "view", "entity_id": "i", "user_id": "u",
+}  # fmt: skip
 
 
 def clock() -> int:
@@ -99,12 +106,42 @@ class TestChecks:
         assert len(market.log.scan()) == 1
 
     @pytest.mark.parametrize(
+        "name", ["event_id", "entity_id", "user_id", "device_id", "session_id", "decision_id"]
+    )
+    def test_every_id_is_at_most_128_bytes_without_nul(self, market: Market, name: str) -> None:
+        bad = ["a\0", "é" * 65, "🐘" * 33]
+        good = ["é" * 64, "🐘" * 32, "x" * 128]
+        told = [{**TOLD, "event_id": f"e{n}", name: value} for n, value in enumerate(bad + good)]
+        refused = market.tell(*map(msgspec.json.encode, told))
+        reason = f"`{name}` must be at most 128 bytes without NUL"
+        assert refused == [(f"$.events[{at}]", reason) for at in range(3)]
+
+    @pytest.mark.parametrize(
+        ("field", "value", "words"),
+        [
+            ("country", "de", "must be two capital letters (ISO 3166-1 alpha-2)"),
+            ("traceparent", "x", f"must be a W3C trace context of version 00, such as {TRACE}"),
+            ("platform", "tv", "must be one of web, app"),
+            ("entity_kind", "house", "must be one of item, query, category, shop, content"),
+        ],
+    )
+    def test_a_refusal_says_what_would_be_right(
+        self, market: Market, field: str, value: str, words: str
+    ) -> None:
+        row = {**TOLD, field: value}
+        assert market.tell(msgspec.json.encode(row)) == [(f"$.events[0].{field}", words)]
+        columns = check_events(event_columns(pl.DataFrame([row])))
+        assert columns.row(0) == (0, f"$.{field}", words)
+
+    @pytest.mark.parametrize(
         ("at", "words"),
         [
             (NOW + 5_000_000, ""),
             (NOW + 5_000_001, "lies 5.0 s in the future"),
             (NOW - 60 * MINUTE, ""),
             (NOW - 60 * MINUTE - 1, "is 60.0 minutes old"),
+            (NOW // 1_000, "is told in milliseconds, it seems; times are microseconds"),
+            (NOW // 1_000_000, "is told in seconds, it seems; times are microseconds"),
         ],
     )
     def test_the_time_window(self, market: Market, at: int, words: str) -> None:

@@ -70,17 +70,19 @@ def upsert_items(context: dict[str, Path], items: BinaryIO, as_json: bool) -> No
     """
     import msgspec
 
+    from kindred.schemas.faults import decode, fault_of
     from kindred.schemas.item import Item
 
+    decoder = msgspec.json.Decoder(Item)
     told = []
     for number, line in enumerate(items):
         if not line.strip():
             continue
         try:
-            told.append(msgspec.json.decode(line, type=Item))
+            told.append(decode(decoder, line))
         except (msgspec.MsgspecError, UnicodeDecodeError) as e:
-            reason, _, path = str(e).partition(" - at `")
-            raise InputError(reason, f"$[{number}]{path.rstrip('`').removeprefix('$')}") from e
+            path, reason = fault_of(e, "the line")
+            raise InputError(reason, f"$[{number}]{path[1:]}") from e
     with _catalogue(context, create=True) as catalogue:
         result = catalogue.upsert(told)
     if as_json:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import msgspec
 
 from kindred.indexer.readers.fields import ITEM_FIELDS
 from kindred.schemas.errors import InputError
+from kindred.schemas.faults import fault_of
 from kindred.schemas.item import Item
 
 _OBJECTS = ("attributes", "location")
-_AT = re.compile(r"^(?P<reason>.*) - at `(?P<path>.*)`$", re.DOTALL)
 
 
 def item_of(record: dict[str, Any], *, truncate: bool = False) -> tuple[Item, bool]:
@@ -36,8 +35,8 @@ def item_of(record: dict[str, Any], *, truncate: bool = False) -> tuple[Item, bo
     try:
         return msgspec.convert(told, Item, strict=False), cut
     except msgspec.ValidationError as e:
-        at = _AT.match(str(e))
-        raise InputError(at["reason"] if at else str(e), at["path"] if at else "$") from e
+        path, reason = fault_of(e, "the row")
+        raise InputError(reason, path) from e
 
 
 def _object(field: str, value: Any) -> dict[str, Any]:
