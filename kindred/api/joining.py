@@ -38,6 +38,8 @@ def join_workspace(
         as_of = max(final, min(joined_until(workspace.lake), now))
     else:
         as_of = now if until == "now" else moment_of(until, "$.until")
+        if as_of > now:
+            raise InputError("the future has not happened yet: name a time until now", "$.until")
     return join_lake(
         workspace.lake,
         partial(all_decisions, workspace.lake, workspace.decisions),

@@ -63,6 +63,9 @@ def test_a_moment_that_is_none_is_refused(workspace: Path) -> None:
     result = kindred(workspace, "--until", "tomorrow")
     assert result.exit_code == 2
     assert "tomorrow" in result.stderr
+    future = kindred(workspace, "--until", "2099-01-01")
+    assert future.exit_code == 2
+    assert "has not happened yet" in future.stderr
 
 
 def test_the_join_ends_where_nothing_can_come_late_any_more(tmp_path: Path) -> None:

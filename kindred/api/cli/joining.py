@@ -45,12 +45,9 @@ def command(context: dict[str, Path], until: str | None, show: str | None, as_js
     settings = load_settings(workspace.settings, os.environ)
     report = join_workspace(workspace, settings, terminal_progress(), now=micros_now(), until=until)
     rows = None if show is None else rows_of(workspace, show)
-    print_notes(workspace)
+    notes = print_notes(workspace)
     if as_json:
-        import msgspec
-
-        told = msgspec.to_builtins(report)
-        print_json(told if rows is None else told | {"shown": rows})
+        print_json(report, notes=notes, **({} if rows is None else {"shown": rows}))
         return
     print_report(report)
     if show is not None and rows is not None:
@@ -90,8 +87,10 @@ def print_report(report: JoinReport) -> None:
             ("days", f"{report.days:,}", f"{report.recomputed:,} of them written by this run"),
             ("impressions", f"{report.rows:,}", f"{report.censored:,} may still change"),
             ("clicks and more", f"{report.eligible:,}", "name a decision, a trace or a session"),
-            ("join rate", _share(report.join_rate), "of these found the impression they came of"),
-            ("named join rate", _share(report.named_join_rate), "of those that name a decision"),
+            ("named join rate", _share(report.named_join_rate),
+             "of those that name a decision found it: less than all is a loss"),
+            ("join rate", _share(report.join_rate),
+             "of all of them came of an answer; the others found things by themselves"),
             ("trace coverage", _share(report.trace_coverage), "of those found carry its trace"),
             ("orphan purchases", f"{report.orphan_purchases:,}", "name an answer, and found none"),
         ],
