@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 START = "2026-01-05"
 """A fixed day, so that the same options give the same ids whenever they are run."""
+IMPRESSIONS = 600_000
+"""Of fewer, a ranker's gate seldom gets enough purchases to tell."""
 
 
 @click.command()
 @click.option(
     "--impressions",
     type=click.IntRange(1),
-    default=100_000,
-    show_default=True,
-    help="Items shown, at least.",
+    help=f"Items shown, at least (default: {IMPRESSIONS:,}; twice as many with --learn).",
 )
 @click.option("--items", type=click.IntRange(100), help="Listings (default: by impressions).")
 @click.option("--visitors", type=click.IntRange(1), help="Visitors (default: by impressions).")
@@ -49,7 +49,7 @@ START = "2026-01-05"
 @click.option(
     "--explore",
     type=click.FloatRange(0, 1),
-    default=0.1,
+    default=0.3,
     show_default=True,
     help="Share of lists in random order.",
 )
@@ -112,7 +112,7 @@ START = "2026-01-05"
 @json_option
 @click.pass_obj
 def command(
-    context: dict[str, Path], impressions: int, items: int | None, visitors: int | None,
+    context: dict[str, Path], impressions: int | None, items: int | None, visitors: int | None,
     days: float, start: str, seed: int, k: int, explore: float, learn: bool, text: bool,
     pictures: int, truth: Path | None, knobs: Path | None, url: str | None, rate: float,
     speed: float, seconds: float, key: str | None, as_json: bool,
@@ -122,6 +122,8 @@ def command(
     Makes the items and puts them into the catalogue; lets visitors browse for some days without
     recommendations; trains on that and indexes; then lets them browse the funnel in process.
     Decisions and events are in the lake afterwards, ready for `kindred join` and `kindred train`.
+    Until then no ranker serves, so no ads are placed; with --learn both happen half-way, and the
+    rest of the visits shows what came of it.
     The same options make the same market, and an interrupted run begins again without doubling
     anything. Everything in the workspace is simulated, and every output says so.
     """
@@ -139,6 +141,7 @@ def command(
     from kindred.schemas.workspace import Workspace
 
     workspace, progress = Workspace(context["workspace"]), terminal_progress()
+    impressions = impressions or IMPRESSIONS * (2 if learn else 1)
     if url is not None:
         browse_server(
             workspace, url, impressions=impressions, rate=rate, speed=speed, seconds=seconds,
