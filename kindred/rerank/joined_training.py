@@ -232,7 +232,8 @@ def verdict(compared: Mapping[str, Mapping[str, Any]], name: str) -> tuple[bool,
     """(passed, why) from `by_slice`; a rank that falls is better."""
     found, lead = compared["all"]["judged lists"], compared["all"]["ranker - merge"]
     if found < LEAST_JUDGED or lead is None:
-        return False, f"{found} later lists to judge the {name} by; it takes {LEAST_JUDGED}"
+        what = "a purchase" if name == PURCHASE_RANK else "something acted on"
+        return False, f"{found} later lists with {what} to judge by, {LEAST_JUDGED} needed"
     told = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*lead)
     reason = f"{name} {told} against the merge's order in {found:,} shown lists"
     if lead[2] >= 0:
