@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -71,13 +72,17 @@ def workspace(tmp_path: Path) -> Path:
     "arguments",
     [
         ("decisions", "list"), ("decisions", "show", "d1"), ("decisions", "losses"),
-        ("decisions", "rescore"), ("join",), ("join", "--json"), ("export",),
+        ("decisions", "rescore"), ("join",), ("export",), ("join", "--json"),
+        ("export", "--json"), ("decisions", "show", "d1", "--json"),
+        ("decisions", "losses", "--json"), ("decisions", "rescore", "--json"),
     ],
 )  # fmt: skip
 def test_what_is_simulated_says_so(workspace: Path, arguments: tuple[str, ...]) -> None:
     told = CliRunner().invoke(main, ["-w", str(workspace), *arguments])
     assert told.exit_code == (1 if "rescore" in arguments else 0), told.output
     assert "Note: All of it is simulated." in told.stderr.splitlines()
+    if "--json" in arguments:
+        assert json.loads(told.stdout)["notes"] == ["All of it is simulated."]
 
 
 def test_a_copy_begins_at_a_minute(workspace: Path) -> None:

@@ -47,9 +47,9 @@ def show(context: dict[str, Path], decision_id: str, candidates: int, as_json: b
 
     workspace = Workspace(context["workspace"])
     told = explained(workspace, decision_id)
-    print_notes(workspace)
+    notes = print_notes(workspace)
     if as_json:
-        print_json(told)
+        print_json(told, notes=notes)
         return
     print_table(f"decision {decision_id}", ("", ""), facts(told))
     rows = candidate_rows(told, candidates)
@@ -113,7 +113,7 @@ def losses(context: dict[str, Path], as_json: bool) -> None:
 
     workspace = Workspace(context["workspace"])
     counts = count_writers(workspace.lake, workspace.decisions)
-    print_notes(workspace)
+    notes = print_notes(workspace)
     assigned, lost = sum(c.assigned for c in counts), sum(c.lost for c in counts)
     if as_json:
         print_json(
@@ -122,6 +122,7 @@ def losses(context: dict[str, Path], as_json: bool) -> None:
                 "lost": lost,
                 "share": lost / max(assigned, 1),
                 "writers": [count._asdict() for count in counts],
+                "notes": notes,
             }
         )
         return
@@ -163,9 +164,9 @@ def rescore(
         partial(ModelStore(workspace.models).load, STAGE),
         partial(feature_names, workspace.lake),
     )
-    print_notes(workspace)
+    notes = print_notes(workspace)
     if as_json:
-        print_json(result)
+        print_json(result, notes=notes)
     elif not result.decisions:
         click.echo(
             f"nothing to check: no ranker scored any of {result.unscored:,} decisions", err=True

@@ -60,9 +60,9 @@ def command(
         )
         for table in dict.fromkeys(what) if output is not None
     ]  # fmt: skip
-    print_notes(workspace)
+    notes = print_notes(workspace)
     if as_json:
-        print_json({"rolled": rolled, "copies": copies})
+        print_json({"rolled": rolled, "copies": copies, "notes": notes})
         return
     click.echo(f"into the lake: {rolled.events:,} events, {rolled.decisions:,} decisions")
     for day in rolled.expired:

@@ -46,9 +46,9 @@ def command(context: dict[str, Path], rollback: bool, as_json: bool) -> None:
 
     root = context["workspace"]
     manifest = index(root, terminal_progress(), back=rollback)
-    print_notes(Workspace(root))
+    notes = print_notes(Workspace(root))
     if as_json:
-        print_json(manifest)
+        print_json(manifest, notes=notes)
         return
     print_table(
         f"Index {manifest.version}: {manifest.active:,} of {manifest.items:,} items",

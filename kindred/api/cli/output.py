@@ -33,19 +33,26 @@ def json_option(command: Command) -> Command:
     return flag(command)
 
 
-def print_json(value: Any) -> None:
-    """Write what msgspec can encode on stdout, indented."""
+def print_json(value: Any, **beside: Any) -> None:
+    """Write what msgspec can encode on stdout, indented; `beside` joins the fields of an object."""
     import msgspec
 
+    if beside:
+        value = msgspec.to_builtins(value) | beside
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
-def print_notes(workspace: Workspace) -> None:
-    """Write what the workspace's settings note, such as that all of it is simulated, on stderr."""
+def print_notes(workspace: Workspace) -> list[str]:
+    """Write what the workspace's settings note, such as that all of it is simulated, on stderr.
+
+    Gives the notes, for the JSON of results that have room for them.
+    """
     from kindred.api.settings_file import load_settings
 
-    for note in load_settings(workspace.settings, os.environ).notes:
+    notes = load_settings(workspace.settings, os.environ).notes
+    for note in notes:
         click.echo(f"Note: {note}", err=True)
+    return list(notes)
 
 
 def print_table(
