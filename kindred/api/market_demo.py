@@ -41,6 +41,8 @@ from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
 ITEMS, VISITORS, DAYS, K = 3_000, 400, 21.0, 6
+HISTORY_VISITS = 24
+"""Of each visitor; of half as many a ranker does not always pass its gate."""
 PICTURES = 400
 """Items with a picture; more would take the packaged encoder longer than the rest."""
 EXPLORE = 0.1
@@ -92,7 +94,7 @@ def demo_plan(workspace: Workspace, seed: int, now: int | None = None) -> Market
     return MarketPlan(
         impressions=1, items=ITEMS, visitors=VISITORS, days=DAYS, k=K, explore=EXPLORE, seed=seed,
         start=(micros_now() if now is None else now) - round(HISTORY_SHARE * DAYS * DAY),
-        history_visits=12, pictures=PICTURES,
+        history_visits=HISTORY_VISITS, pictures=PICTURES,
     )  # fmt: skip
 
 
