@@ -27,9 +27,7 @@ class Asked:
 
     def take(self, index: Rows) -> Asked:
         """The pages at `index`."""
-        return Asked(
-            self.visits.take(index), self.session[index], self.seed[index], self.at[index]
-        )
+        return Asked(self.visits.take(index), self.session[index], self.seed[index], self.at[index])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
