@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from kindred.rerank.calibration import Calibration
@@ -19,6 +20,7 @@ def to_artefact(trained: TrainedRanker) -> tuple[dict[str, NDArray[Any]], dict[s
     arrays = {
         "calibration_scores": trained.calibration.scores,
         "calibration_probabilities": trained.calibration.probabilities,
+        "depth": np.array([trained.ranker.depth]),
     }
     return arrays, {"booster": trained.ranker.text, "features": "\n".join(FEATURES)}
 
@@ -27,10 +29,10 @@ def from_artefact(
     arrays: Mapping[str, NDArray[Any]], texts: Mapping[str, str]
 ) -> tuple[Ranker, Calibration]:
     """What `to_artefact` kept. Raises VersionMismatch where the features are not today's."""
-    if tuple(texts["features"].split("\n")) != FEATURES:
+    if tuple(texts["features"].split("\n")) != FEATURES or "depth" not in arrays:
         raise VersionMismatch(
             f"the ranker was trained on other features than specification {SPECIFICATION}: "
             "run `kindred train ranker`"
         )
     calibration = Calibration(arrays["calibration_scores"], arrays["calibration_probabilities"])
-    return Ranker.from_text(texts["booster"]), calibration
+    return Ranker.from_text(texts["booster"], int(arrays["depth"][0])), calibration

@@ -64,8 +64,8 @@ def run(
     """Ordered candidates for every query, as far as stage `until`.
 
     Past `deadline_ms` the remaining stages give way to the order so far, and `degraded` says
-    which. The whole list comes back; the caller takes the first k, which the blend's floor and
-    caps look at.
+    which. The whole list comes back, or as much of it as the ranker knows to order; the caller
+    takes the first k, which the blend's floor and caps look at.
     """
     begin = clock()
     recalled = recall(queries, funnel.corpus, funnel.recall, sources)
@@ -102,10 +102,13 @@ def order(
         ms[stage] = round((now - since) * 1000, 4)
         return now
 
-    paid = np.zeros(len(candidates), np.bool_)
     if until != "recall" and (late or funnel.ranker is None):
         why = "past the deadline" if late else "no ranker serves"
         degraded.append(f"rank: merge order ({why})")
+    if until != "recall" and not late and funnel.ranker is not None and funnel.ranker.depth:
+        # What lies deeper than the ranker has ever seen it would only guess about.
+        candidates = candidates.head(np.maximum(k, funnel.ranker.depth))
+    paid = np.zeros(len(candidates), np.bool_)
     if until != "recall" and not late and len(candidates):
         # Without a ranker too: what the log has of answers is what the first one learns from.
         features = assemble(Context(queries, candidates, funnel.corpus))

@@ -19,6 +19,7 @@ from kindred.rerank.features import FEATURES
 from kindred.rerank.judged import Judged, Known, Parts, judged_lists
 from kindred.rerank.labels import LabelOrder, inverse_propensity
 from kindred.rerank.lambdamart import Ranker, RankingSet, fit_ranker, grow_ranker
+from kindred.rerank.logged import LoggedLists
 from kindred.rerank.metrics import paired_interval, purchase_rank, shown_ndcg, tied_ranks
 from kindred.rerank.training import TooLittle, TrainedRanker, cross_fitted, silent
 from kindred.schemas.ranking import Doubles, Mask, Rows
@@ -35,6 +36,8 @@ trees are learned by heart."""
 PURCHASE_RANK, ACTED_RANK = "purchase rank", "rank of what was acted on"
 MOST_CORRECTION = 10.0
 """Largest weight that a position far down gives what was found there."""
+SELDOM = 0.01
+"""A place of the merge counts as seen from this share of the lists on."""
 DEEPEST = 255
 """Positions from here on count as one."""
 
@@ -210,8 +213,11 @@ def refitted(
     ranker, facts = fit_on_all(
         known, settings, trained.metrics, seed=seed, threads=threads, on_tree=on_tree
     )
+    depth = seen_depth(known.lists.lists)
+    ranker = replace(ranker, depth=depth)
     metrics = {
         **trained.metrics,
+        "depth": depth,
         "refitted on": facts,
         "label order": known.order.report,
         "importance": most_important(ranker),
@@ -221,6 +227,17 @@ def refitted(
     curve = trained.calibration
     moved = Calibration(np.interp(curve.scores, before, after), curve.probabilities)
     return replace(trained, ranker=ranker, calibration=moved, metrics=metrics)
+
+
+def seen_depth(lists: LoggedLists) -> int:
+    """The deepest place of the merge from which items were shown in one list of a hundred.
+
+    Judged by shown lists, a ranker may be good at ordering what the merge puts on top and worthless
+    at choosing from below: it has never seen what becomes of that.
+    """
+    shown = np.bincount(lists.recall_rank)
+    often = np.flatnonzero(shown >= SELDOM * len(lists))
+    return int(often[often > 0].max(initial=0))
 
 
 def most_important(ranker: Ranker) -> dict[str, float]:

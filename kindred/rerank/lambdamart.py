@@ -25,6 +25,8 @@ class Ranker:
 
     booster: lightgbm.Booster
     features: tuple[str, ...]
+    depth: int = 0
+    """Places of the merge that it has learned to order; what lies deeper it never saw. 0: all."""
 
     def score(self, features: Floats) -> Doubles:
         """float64[n] from float32[n, F]; one thread, so that processes share the cores."""
@@ -39,12 +41,12 @@ class Ranker:
         return str(self.booster.model_to_string())
 
     @classmethod
-    def from_text(cls, text: str) -> Ranker:
+    def from_text(cls, text: str, depth: int = 0) -> Ranker:
         """The ranker that `text` describes."""
         import lightgbm
 
         booster = lightgbm.Booster(model_str=text)
-        return cls(booster, tuple(booster.feature_name()))
+        return cls(booster, tuple(booster.feature_name()), depth)
 
     def importance(self) -> dict[str, float]:
         """Share of the total gain by feature, largest first."""

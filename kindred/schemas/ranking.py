@@ -93,9 +93,10 @@ class Candidates:
             return self.take(np.argsort(-key, kind="stable"))
         return self.take(np.lexsort((-key, self.queries)))
 
-    def head(self, k: int) -> Self:
-        """The first k entries of each query."""
-        return self.take(self.ranks < k)
+    def head(self, k: int | Rows) -> Self:
+        """The first k entries of each query: one number, or int64[Q]."""
+        most = k if np.ndim(k) == 0 else np.asarray(k)[self.queries]
+        return self.take(self.ranks < most)
 
 
 _COLUMNS = (

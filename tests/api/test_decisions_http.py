@@ -26,13 +26,15 @@ from kindred.api.bench.client import (
 )
 from kindred.api.cli import main
 from kindred.api.settings_file import load_settings
-from kindred.api.wiring import open_engine
+from kindred.api.wiring import open_engine, open_offline
 from kindred.events.decision_tables import StoredDecision
 from kindred.events.decisions import all_decisions, find
 from kindred.events.writers import count_writers
 from kindred.indexer.models import ModelStore
 from kindred.rerank.features import FEATURES, SPECIFICATION
+from kindred.rerank.funnel import run
 from kindred.rerank.rescore import rescore
+from kindred.retrieval.queries import make_queries
 from kindred.schemas.clock import micros_now
 from kindred.schemas.decision import Shown
 from kindred.schemas.query import Answer, SimilarRequest
@@ -131,7 +133,9 @@ def test_an_answer_is_in_the_log_item_by_item(url: str, workspace: Workspace) ->
     assert decision.traceparent[3:35] == TRACE
 
 
-def test_recall_alone_shows_nothing_and_leaves_its_candidates(url: str, workspace: Workspace) -> None:
+def test_recall_alone_shows_nothing_and_leaves_its_candidates(
+    url: str, workspace: Workspace
+) -> None:
     body = {"actions": [{"item_id": "item/1"}, {"item_id": "item/17"}], "n": 70}
     answer, _ = ask(url, "/v1/session/recall", body)
     decision, features = logged(workspace, answer.decision_id)
@@ -294,3 +298,22 @@ def test_a_stop_under_load_loses_nothing_and_a_kill_nothing_uncounted(
     assert stopped.assigned >= len(answered["w1"])
     assert len(answered["w0"] - known) <= killed.lost
     assert killed.assigned == killed.written + killed.lost
+
+
+def test_a_ranker_orders_no_deeper_than_it_has_seen(workspace: Workspace) -> None:
+    offline = open_offline(workspace, load_settings(workspace.settings, {}))
+    ranker = offline.funnel.ranker
+    assert ranker is not None
+    columns = offline.funnel.corpus.columns
+    seeds = columns.rows(["item/1", "item/2"])
+    queries = make_queries(columns, np.array([0, 1, 2]), seeds, now=micros_now(), half_life=3.0)
+    merged = run(offline.funnel, queries, k=2, until="recall").candidates
+    for depth, kept in ((5, 5), (1, 2)):
+        funnel = replace(offline.funnel, ranker=replace(ranker, depth=depth))
+        ordered = run(funnel, queries, k=2).candidates
+        for query in range(2):
+            first = merged.rows[merged.offsets[query] :][:kept]
+            got = ordered.rows[ordered.offsets[query] : ordered.offsets[query + 1]]
+            assert sorted(got.tolist()) == sorted(first.tolist())
+    whole = run(offline.funnel, queries, k=2).candidates
+    assert len(whole) == len(merged)
