@@ -29,10 +29,12 @@ def from_artefact(
     arrays: Mapping[str, NDArray[Any]], texts: Mapping[str, str]
 ) -> tuple[Ranker, Calibration]:
     """What `to_artefact` kept. Raises VersionMismatch where the features are not today's."""
-    if tuple(texts["features"].split("\n")) != FEATURES or "depth" not in arrays:
+    if tuple(texts["features"].split("\n")) != FEATURES:
         raise VersionMismatch(
             f"the ranker was trained on other features than specification {SPECIFICATION}: "
             "run `kindred train ranker`"
         )
     calibration = Calibration(arrays["calibration_scores"], arrays["calibration_probabilities"])
-    return Ranker.from_text(texts["booster"], int(arrays["depth"][0])), calibration
+    return Ranker.from_text(
+        texts["booster"], int(arrays["depth"][0]) if "depth" in arrays else 0
+    ), calibration
