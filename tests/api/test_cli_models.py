@@ -105,7 +105,8 @@ def test_show_gives_the_card(workspace: Path) -> None:
 
 def test_the_table_and_an_empty_workspace_are_readable(workspace: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke
-    text = run(main, ["-w", str(workspace), "models", "list"]).stdout
+    wide = {"COLUMNS": "160"}
+    text = run(main, ["-w", str(workspace), "models", "list"], env=wide).stdout
     assert "hit_rate_10 0.2" in text
     assert "2023-11-14 22:13" in text
     assert "kindred train" in run(main, ["-w", str(tmp_path / "none"), "models", "list"]).stdout
