@@ -12,6 +12,8 @@ from kindred.events.decisions import all_decisions
 from kindred.events.history import all_events
 from kindred.events.joined_days import reading_joined
 from kindred.events.joining import JoinReport, join_lake, joined_until
+from kindred.events.shown import OUTCOMES
+from kindred.events.tracing import exporting, mark
 from kindred.schemas.clock import MINUTE
 from kindred.schemas.errors import InputError
 from kindred.schemas.progress import Progress
@@ -48,6 +50,27 @@ def join_workspace(
         as_of,
         progress,
     )
+
+
+def trace_joined(workspace: Workspace, since: int, until: int) -> int:
+    """A span in each recorded trace whose answer something came of in since <= time < until.
+
+    Returns how many; nothing is read where no exporter is on.
+    """
+    if not exporting():
+        return 0
+    newest = pl.max_horizontal(f"{outcome}_at" for outcome in OUTCOMES)
+    answers = all_decisions(workspace.lake, workspace.decisions).select(
+        "decision_id", "traceparent"
+    )
+    sampled = answers.filter(pl.col("traceparent").str.contains("[13579bdf]$"))
+    with reading_joined(workspace.lake) as joined:
+        rows = joined.filter((newest >= since) & (newest < until))
+        told = rows.select("decision_id", "item_id", "grade").join(sampled, on="decision_id")
+        found = told.collect()
+    for decision_id, item_id, grade, traceparent in found.iter_rows():
+        mark("join", traceparent, decision_id=decision_id, item_id=item_id, grade=grade)
+    return found.height
 
 
 def rows_of(workspace: Workspace, decision_id: str) -> list[dict[str, Any]]:

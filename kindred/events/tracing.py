@@ -22,6 +22,11 @@ def export_spans() -> None:
     _exported = True
 
 
+def exporting() -> bool:
+    """Whether this process records spans."""
+    return _exported
+
+
 def sampled(traceparent: str | None) -> bool:
     """Whether a span of this trace goes anywhere: an exporter is on, and bit 0 of the flags."""
     return _exported and traceparent is not None and int(traceparent[-1], 16) & 1 == 1

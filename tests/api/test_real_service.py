@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -154,26 +156,33 @@ def test_what_a_visitor_dismissed_is_not_shown_again(client: httpx.Client) -> No
     assert shown[0] not in [row["item_id"] for row in again["items"]]
 
 
-def test_a_sampled_trace_has_a_span_for_every_hop(client: httpx.Client) -> None:
+def test_a_sampled_trace_has_a_span_for_every_hop(
+    client: httpx.Client, workspace: Workspace
+) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     told = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
     answer = client.post("/v1/similar", json={"item_id": "item/1"}, headers=told)
     ours = answer.headers["traceparent"]
     assert ours[3:35] == trace
-    clicked = view("item/2", user_id="cat", decision_id=answer.json()["decision_id"])
+    decision = answer.json()["decision_id"]
+    clicked = view(answer.json()["items"][0]["item_id"], user_id="cat", decision_id=decision)
     logged(client, clicked | {"traceparent": ours})
     similar(client, item_id="item/1")  # nobody samples this one
+    command = [sys.executable, "-m", "kindred", "-w", str(workspace.root), "join"]
+    done = subprocess.run([*command, "--until", "now", "--show", decision], check=True,
+                          capture_output=True, text=True)  # fmt: skip
+    assert "click" in done.stdout or "view" in done.stdout
     found: dict[str, Any] = {}
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and len(found) < 4:
+    while time.monotonic() < deadline and len(found) < 5:
         found = {span.name: span for span in Collector.spans}
         time.sleep(0.1)
-    assert {"POST", "similar", "decision", "event"} <= set(found)
+    assert {"POST", "similar", "decision", "event", "join"} <= set(found)
     assert {span.trace_id.hex() for span in Collector.spans} == {trace}
     request = next(s for s in Collector.spans if s.parent_span_id.hex() == "00f067aa0ba902b7")
     assert request.name == "POST"
     assert request.span_id.hex() == ours[36:52]
-    below = ("similar", "decision", "event")
+    below = ("similar", "decision", "event", "join")
     assert {found[name].parent_span_id for name in below} == {request.span_id}
 
 

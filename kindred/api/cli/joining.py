@@ -36,14 +36,20 @@ def command(context: dict[str, Path], until: str | None, show: str | None, as_js
     Days whose decisions and events have not changed stay as they are, unless a window that was
     open has shut; an interrupted run carries on. The rules are in docs/join.md.
     """
-    from kindred.api.joining import join_workspace, rows_of
+    from kindred.api.joining import join_workspace, rows_of, trace_joined
+    from kindred.api.spans import start_tracing, stop_tracing
     from kindred.api.wiring import load_settings
+    from kindred.events.joining import joined_until
     from kindred.schemas.clock import micros_now
     from kindred.schemas.workspace import Workspace
 
     workspace = Workspace(context["workspace"])
     settings = load_settings(workspace.settings, os.environ)
+    start_tracing(settings.telemetry, "join")
+    before = joined_until(workspace.lake)
     report = join_workspace(workspace, settings, terminal_progress(), now=micros_now(), until=until)
+    trace_joined(workspace, before, report.as_of)
+    stop_tracing()
     rows = None if show is None else rows_of(workspace, show)
     notes = print_notes(workspace)
     if as_json:
