@@ -40,10 +40,14 @@ def moment_of(text: str, path: str) -> int:
     return moment
 
 
-def _micros(text: str) -> int:
-    moment = datetime.fromisoformat(text)
+def micros_of(moment: datetime) -> int:
+    """Microseconds UTC; a moment without a zone is in UTC."""
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return round(moment.timestamp() * 1e6)
+
+
+def _micros(text: str) -> int:
+    return micros_of(datetime.fromisoformat(text))
 
 
 def readable(moment: int) -> str:

@@ -267,7 +267,7 @@ def test_visitors_browse_a_server_and_both_of_its_logs_fit_together(
         "entity_id"
     )
     clicks = events.filter(pl.col("action") == "click", pl.col("decision_id").is_not_null())
-    assert clicks.height > 0  # some twenty, as chance and the clock have it
+    assert clicks.height > 5
     assert clicks.join(shown, on=["decision_id", "session_id", "entity_id"]).height == clicks.height
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -201,4 +201,6 @@ def _chosen(
 
 
 def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else round(moment.replace(tzinfo=UTC).timestamp() * 1e6)
+    from kindred.api.times import micros_of
+
+    return None if moment is None else micros_of(moment)

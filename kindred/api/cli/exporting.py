@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -72,4 +72,6 @@ def command(
 
 
 def _micros(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.replace(tzinfo=UTC).timestamp()) * 1_000_000
+    from kindred.api.times import micros_of
+
+    return None if moment is None else micros_of(moment)
