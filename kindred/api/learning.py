@@ -25,6 +25,7 @@ from kindred.indexer.behaviour.stages import behaviour_stages
 from kindred.indexer.build import read_content
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.columns import Columns
+from kindred.indexer.content import Content
 from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.encoders.factory import make_encoders
 from kindred.indexer.models import Artefact, ModelStore
@@ -54,11 +55,20 @@ from kindred.schemas.workspace import Workspace
 class Material:
     """What training reads."""
 
-    columns: Columns
-    tables: dict[str, VectorTable]
+    content: Content
     log: Interactions
     joined: JoinedLog
     inputs: dict[str, str]
+
+    @property
+    def columns(self) -> Columns:
+        """Facts of the items."""
+        return self.content.columns
+
+    @property
+    def tables(self) -> dict[str, VectorTable]:
+        """Vectors by encoder space."""
+        return self.content.tables
 
 
 @contextmanager
@@ -91,9 +101,10 @@ def read_material(workspace: Workspace, settings: KindredSettings, progress: Pro
         cache = EncodingCache(workspace.encodings)
         try:
             encoders = make_encoders(settings.encoders)
-            columns, tables = read_content(catalogue, encoders, cache, progress)
+            content = read_content(catalogue, encoders, cache, progress)
         finally:
             cache.close()
+    columns = content.columns
     if not columns.size:
         raise InputError("the catalogue is empty: `kindred import items` fills it", "$.catalogue")
     with progress.task("read events"):
@@ -101,7 +112,7 @@ def read_material(workspace: Workspace, settings: KindredSettings, progress: Pro
         log = load_interactions(events, row_of(columns), settings.signals)
     with progress.task("read joined impressions"):
         joined = read_joined(workspace, row_of(columns))
-    return Material(columns=columns, tables=tables, log=log, joined=joined, inputs=inputs)
+    return Material(content=content, log=log, joined=joined, inputs=inputs)
 
 
 def row_of(columns: Columns) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,16 +21,18 @@ import numpy as np
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.changes import points_of
 from kindred.indexer.columns import Columns
+from kindred.indexer.content import Content
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.encoders.run import encode_missing
+from kindred.indexer.encoders.text import item_text
 from kindred.indexer.store.homes import StoreHome, home_of
 from kindred.indexer.store.tables import VectorTable
 from kindred.indexer.versions import COLUMNS, REJECTS, SHARD, VECTORS, IndexFolder, Manifest, Space
 from kindred.schemas.base import Record
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import ArtefactError, NotBuilt
-from kindred.schemas.item import Status
+from kindred.schemas.item import Item, Status
 from kindred.schemas.progress import Progress, SilentProgress
 from kindred.schemas.ranking import Floats, Mask, Rows
 from kindred.schemas.settings import KindredSettings
@@ -38,6 +40,13 @@ from kindred.schemas.workspace import Workspace
 
 CHUNK = 20_000
 """Items held at once."""
+WORDS: Mapping[str, Callable[[Item], str]] = {
+    "titles": lambda item: item.title,
+    "texts": item_text,
+    "images": lambda item: item.images[0] if item.images else "",
+    "postcodes": lambda item: (item.location and item.location.postcode) or "",
+}
+"""What `Content` keeps of each item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,7 @@ class _Parts:
     tables: dict[str, VectorTable] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
+    words: dict[str, list[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -172,6 +182,7 @@ def _read(
             items = [change.item for change in chunk]
             with parts.timed("columns"):
                 parts.columns.apply(rows, items)
+                _keep_words(parts.words, rows, items)
             active = [i for i, item in enumerate(items) if item.status is Status.ACTIVE]
             chosen = [items[i] for i in active]
             for space, encoder in encoders.items():
@@ -197,11 +208,20 @@ def read_content(
     cache: EncodingCache,
     progress: Progress | None = None,
     clock: Callable[[], int] = micros_now,
-) -> tuple[Columns, dict[str, VectorTable]]:
-    """(columns, vectors by encoder space) of the catalogue, without building a store."""
-    parts = _Parts()
+) -> Content:
+    """What training reads of the catalogue, without building a store."""
+    parts = _Parts(words={name: [] for name in WORDS})
     _read(catalogue, encoders, cache, parts, progress or SilentProgress(), clock)
-    return parts.columns, parts.tables
+    return Content(columns=parts.columns, tables=parts.tables, **parts.words)
+
+
+def _keep_words(words: dict[str, list[str]], rows: Rows, items: Sequence[Item]) -> None:
+    """Put what training reads of `items` at their rows."""
+    end = int(rows.max(initial=-1)) + 1
+    for name, kept in words.items():
+        kept += [""] * (end - len(kept))
+        for row, item in zip(rows.tolist(), items, strict=True):
+            kept[row] = WORDS[name](item)
 
 
 def _add(

@@ -217,6 +217,168 @@ class PairSettings(Settings, frozen=True, kw_only=True):
     """Only events at most this old count; 0 means all."""
 
 
+class LoopSettings(Settings, frozen=True, kw_only=True):
+    """One module's training by AdamW, with a one-cycle learning rate."""
+
+    epochs: Positive = 10
+    """At most this many passes over the examples."""
+    batch_size: Positive = 512
+    """Examples in a step."""
+    learning_rate: Annotated[float, Meta(gt=0)] = 2e-3
+    """The highest; it rises over the first tenth of the steps, then falls along a cosine."""
+    weight_decay: NonNegative = 1e-4
+    """Decoupled L2 penalty."""
+    patience: Positive = 3
+    """Epochs without a better score on the development part before training ends."""
+
+
+class WordSettings(Settings, frozen=True, kw_only=True):
+    """word2vec on the marketplace's own text (SPEC F7): skip-gram with negative sampling."""
+
+    embedding_size: Positive = 100
+    """Width."""
+    window: Positive = 5
+    """Words on either side that a word should predict."""
+    negatives: Positive = 10
+    """Words drawn against each."""
+    min_count: Positive = 5
+    """Rarer words are left out."""
+    epochs: Positive = 5
+    """Passes over the text."""
+
+
+class ClassifierSettings(Settings, frozen=True, kw_only=True):
+    """The convolutional text classifier whose top layer is an embedding (SPEC F7)."""
+
+    embedding_size: Positive = 100
+    """Width of the top layer."""
+    filters: Positive = 100
+    """Filters of each width."""
+    widths: tuple[Positive, ...] = (3, 4, 5)
+    """Words that a filter spans."""
+    max_tokens: Positive = 64
+    """Longer texts are cut."""
+    items: Positive = 30_000
+    """At most this many items to learn from, drawn with the seed."""
+    loop: LoopSettings = LoopSettings(epochs=6, batch_size=256)
+
+
+class TunedTextSettings(Settings, frozen=True, kw_only=True):
+    """The sentence encoder's upper layers, tuned on co-clicked pairs by in-batch softmax."""
+
+    layers: Positive = 2
+    """Layers tuned, from the top; the others stay as they are."""
+    pairs: Annotated[int, Meta(ge=0)] = 0
+    """At most this many pairs, drawn with the seed; 0 turns the stage off. It takes about a minute
+    for 5,000 on two cores."""
+    temperature: Annotated[float, Meta(gt=0)] = 0.05
+    """Of the softmax."""
+    loop: LoopSettings = LoopSettings(epochs=2, batch_size=64, learning_rate=5e-5)
+
+
+class ImageTitleSettings(Settings, frozen=True, kw_only=True):
+    """From the frozen backbone to the mean word vector of a title's first words (SPEC F8)."""
+
+    words: Positive = 5
+    """First words of a title that make the target."""
+    layers: tuple[Positive, ...] = (1024, 1024, 512, 512, 256, 256)
+    """Widths of the dense layers before the last, which is as wide as the word vectors."""
+    loop: LoopSettings = LoopSettings(epochs=30, batch_size=256, learning_rate=1e-3)
+
+
+class ImageHeadsSettings(Settings, frozen=True, kw_only=True):
+    """The visual embedding with taxonomy, colour and material heads (SPEC E10)."""
+
+    embedding_size: Positive = 256
+    """Width."""
+    augmentations: Annotated[int, Meta(ge=0)] = 2
+    """Altered copies of each picture: rotated ±15°, moved 10 %, zoomed 10 %, contrast ±0.2."""
+    items: Positive = 20_000
+    """At most this many pictures to learn from, drawn with the seed."""
+    loop: LoopSettings = LoopSettings(epochs=30, batch_size=256, learning_rate=1e-3)
+
+
+class PlaceSettings(Settings, frozen=True, kw_only=True):
+    """Factors of users × postcodes in place of distance (SPEC F9)."""
+
+    embedding_size: Positive = 32
+    """Rank."""
+    support: Positive = 50
+    """Users from which on a postcode has factors of its own."""
+    neighbours: Positive = 3
+    """Supported postcodes whose mean stands for one without support, the nearest ones."""
+    iterations: Positive = 15
+    """Alternating sweeps."""
+    regularization: NonNegative = 0.1
+    """L2 penalty."""
+    alpha: NonNegative = 10.0
+    """Confidence that the mean cell has beyond that of an empty one."""
+
+
+class TowerSettings(Settings, frozen=True, kw_only=True):
+    """An item tower: inputs, gate, feed-forward layers, unit vector (SPEC §3.1, §3.3)."""
+
+    embedding_size: Positive = 100
+    """Width of the vectors."""
+    input_size: Positive = 96
+    """Width that each input is projected to."""
+    hidden: tuple[Positive, ...] = (512, 256)
+    """Widths of the layers before the last; none is a linear tower."""
+    gate: Literal["attention", "none"] = "attention"
+    """How inputs are weighed: by attention over those that an item has, or all alike."""
+    inputs: tuple[str, ...] = ()
+    """Inputs read, where there are any; empty: all that are known."""
+    without: tuple[str, ...] = ()
+    """Inputs left out."""
+    input_dropout: dict[str, Share] = {}
+    """Chance that training hides an input of an item, by input; others 0.1."""
+    dropout: Share = 0.1
+    """Of the hidden layers."""
+    loss: Literal["softmax", "logistic", "triplet"] = "softmax"
+    """In-batch softmax; logistic with sampled negatives (SPEC §3.3); triplets."""
+    popularity: Share = 1.0
+    """How much of the log-frequency of the batch's items the softmax corrects for: 1 is the full
+    correction, 0 none."""
+    temperature: Annotated[float, Meta(gt=0)] = 0.07
+    """Cosines are divided by it at first; it is learned between 0.02 and 0.2."""
+    negatives: Annotated[int, Meta(ge=0)] = 512
+    """Items drawn uniformly against each batch, beside its own."""
+    pairs: Positive = 400_000
+    """At most this many pairs of items in an epoch, drawn with the seed."""
+    pairs_per_visit: Positive = 50
+    """Pairs of one visitor in one day that count at most."""
+    loop: LoopSettings = LoopSettings()
+
+
+class RepresentationSettings(Settings, frozen=True, kw_only=True):
+    """What is learned about items before anything is ranked (SPEC §3.3)."""
+
+    stages: tuple[Literal[
+        "signals", "place", "words", "text_classifier", "text_tuned", "image_title", "image_heads",
+        "air", "hybrid",
+    ], ...] = (
+        "signals", "place", "words", "text_classifier", "text_tuned", "image_title", "image_heads",
+        "air", "hybrid",
+    )  # fmt: skip
+    """Stages in use; one without data says so and serves nothing."""
+    device: str = "cpu"
+    """`cpu`, `cuda` or `cuda:N`, for training."""
+    threads: Annotated[int, Meta(ge=0)] = 0
+    """Threads of training; 0 leaves torch's own choice."""
+    words: WordSettings = WordSettings()
+    text_classifier: ClassifierSettings = ClassifierSettings()
+    text_tuned: TunedTextSettings = TunedTextSettings()
+    image_title: ImageTitleSettings = ImageTitleSettings()
+    image_heads: ImageHeadsSettings = ImageHeadsSettings()
+    place: PlaceSettings = PlaceSettings()
+    air: TowerSettings = TowerSettings(
+        embedding_size=128, hidden=(256,), gate="none", without=("als", "place")
+    )
+    """Content alone, from co-clicks (SPEC E12)."""
+    hybrid: TowerSettings = TowerSettings(input_dropout={"als": 0.3, "place": 0.3})
+    """Everything known, from conversions on one day (SPEC F10-F12)."""
+
+
 class SourceSettings(Settings, frozen=True, kw_only=True):
     """One recall source."""
 
@@ -426,6 +588,7 @@ class KindredSettings(Settings, frozen=True, kw_only=True):
     signals: SignalSettings = SignalSettings()
     als: AlsSettings = AlsSettings()
     pairs: PairSettings = PairSettings()
+    representations: RepresentationSettings = RepresentationSettings()
     recall: RecallSettings = RecallSettings()
     ranker: RankerSettings = RankerSettings()
     blend: BlendSettings = BlendSettings()

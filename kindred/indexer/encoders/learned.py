@@ -1,0 +1,102 @@
+"""Encoders that were trained here: their vectors come from other encoders' and from the item.
+
+A trained module is small; what it costs is its inputs, which the cache holds. So a new item has
+the vectors of every learned space as soon as it has those they are made from, and a rebuild finds
+the very same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Protocol
+
+import numpy as np
+
+from kindred.indexer.encoders.base import KEY_BYTES, Encoded, Encoder
+from kindred.indexer.encoders.cache import EncodingCache
+from kindred.indexer.encoders.run import encode_missing
+from kindred.schemas.item import Item
+from kindred.schemas.ranking import Floats, Mask
+
+Vectors = Mapping[str, tuple[Floats, Mask]]
+"""space -> (float32[n, d], bool[n])"""
+
+
+class Learned(Protocol):
+    """A trained module that gives items vectors. Nothing of it may need torch where it is small."""
+
+    @property
+    def space(self) -> str:
+        """Name of the vector space."""
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+
+    @property
+    def version(self) -> str:
+        """Stage and key of what was trained: the same inputs give the same vectors."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Spaces whose vectors it reads; those that have no encoder are absent."""
+
+    def facts(self, item: Item) -> bytes:
+        """What else of the item counts; empty for nothing."""
+
+    def embed(self, items: Sequence[Item], vectors: Vectors) -> tuple[Floats, Mask]:
+        """(float32[n, d] of unit length where present, bool[n])."""
+
+
+class LearnedEncoder:
+    """A module as an `Encoder`: `sources` are the encoders of the spaces that it reads."""
+
+    path = "$"
+    cached = True
+
+    def __init__(
+        self, module: Learned, sources: Mapping[str, Encoder], cache: EncodingCache
+    ) -> None:
+        self.module = module
+        self._sources = {name: sources[name] for name in module.reads if name in sources}
+        self._cache = cache
+
+    @property
+    def space(self) -> str:
+        """See Encoder.space."""
+        return self.module.space
+
+    @property
+    def dim(self) -> int:
+        """See Encoder.dim."""
+        return self.module.dim
+
+    @property
+    def version(self) -> str:
+        """The module's, and those of everything that it reads."""
+        read = "\n".join(f"{name} {source.version}" for name, source in self._sources.items())
+        return f"{self.module.version}/{blake2b(read.encode(), digest_size=4).hexdigest()}"
+
+    def key(self, item: Item) -> bytes | None:
+        """Hash of the sources' keys and of the module's own facts; None where there is nothing."""
+        keys = [source.key(item) for source in self._sources.values()]
+        facts = self.module.facts(item)
+        if not facts and not any(keys):
+            return None
+        text = b"\x1f".join([facts, *(key or b"" for key in keys)])
+        return blake2b(text, digest_size=KEY_BYTES).digest()
+
+    def size(self, item: Item) -> int:
+        """As the sources have it."""
+        return max((source.size(item) for source in self._sources.values()), default=1)
+
+    def encode(self, items: Sequence[Item]) -> Encoded:
+        """See Encoder.encode. An input that cannot be encoded is absent."""
+        read = {
+            name: (made.vectors, made.present)
+            for name, source in self._sources.items()
+            for made in [encode_missing(items, source, self._cache)]
+        }
+        vectors, present = self.module.embed(items, read)
+        return Encoded(np.where(present[:, None], vectors, 0).astype(np.float32), present, [])

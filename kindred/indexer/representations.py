@@ -1,0 +1,162 @@
+"""The stages that learn about items (SPEC §3.3): what each is made from, in what order.
+
+Modules first, on what is plentiful; the hybrid last, on conversions (FINN's staged training, F14).
+A module whose gate fails is kept, with its card, and neither serves nor enters the hybrid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import msgspec
+
+from kindred.indexer.behaviour.holdout import NextItem, last_items, without_targets
+from kindred.indexer.behaviour.interactions import Interactions
+from kindred.indexer.content import Content
+from kindred.indexer.models import Artefact
+from kindred.indexer.stages import Made, Stage
+from kindred.schemas.progress import Progress
+from kindred.schemas.settings import KindredSettings
+
+QUESTIONS = 2000
+"""At most this many visits are asked about at a gate, and one for each hundred events."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What every maker gets: the catalogue, and what people did before one moment."""
+
+    content: Content
+    log: Interactions
+    until: int
+    settings: KindredSettings
+    threads: int = 0
+
+    @property
+    def size(self) -> int:
+        """Catalogue rows."""
+        return self.content.columns.size
+
+    @cached_property
+    def past(self) -> Interactions:
+        """Actions that count, before `until`."""
+        return self.log.before(self.until).counted(self.settings.signals)
+
+    @cached_property
+    def questions(self) -> NextItem:
+        """What gates ask: the last item of the newest visits."""
+        return last_items(self.past, min(QUESTIONS, len(self.past) // 100))
+
+    @cached_property
+    def training(self) -> Interactions:
+        """`past` without the answers to the gates' questions."""
+        return without_targets(self.past, self.questions)
+
+
+Maker = Callable[[Given, Mapping[str, Artefact], Progress], Made]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """One stage: where its maker lives, what it builds on, what it reads."""
+
+    module: str
+    """Its `make` is a Maker, its `CODE` the revision."""
+    needs: tuple[str, ...] = ()
+    """Stages; those that are not in the run are left out."""
+    reads_log: bool = False
+    """Made from behaviour: as of one moment."""
+
+
+RECIPES: Mapping[str, Recipe] = {
+    "signals": Recipe("kindred.indexer.behaviour.signals", reads_log=True),
+    "place": Recipe("kindred.indexer.behaviour.place", reads_log=True),
+    "words": Recipe("kindred.indexer.encoders.words"),
+    "text_classifier": Recipe("kindred.indexer.encoders.text_classifier", ("words",)),
+    "text_tuned": Recipe("kindred.indexer.encoders.text_tuned", reads_log=True),
+    "image_title": Recipe("kindred.indexer.encoders.image_title", ("words",)),
+    "image_heads": Recipe("kindred.indexer.encoders.image_heads"),
+    "air": Recipe("kindred.indexer.towers.air", reads_log=True),
+    "hybrid": Recipe(
+        "kindred.indexer.towers.hybrid",
+        ("als", "place", "text_classifier", "text_tuned", "image_title", "image_heads", "air"),
+        reads_log=True,
+    ),
+}
+"""In the order of training; `als` is a behaviour stage, which `signals` comes before."""
+SPACES: Mapping[str, str] = {
+    "text_classifier": "text_classifier",
+    "text_tuned": "text_tuned",
+    "image_title": "shared",
+    "image_heads": "visual",
+    "air": "air",
+    "hybrid": "hybrid",
+}
+"""Space of each stage that gives items vectors."""
+
+
+def representation_stages(
+    given: Given,
+    inputs: Mapping[str, str],
+    *,
+    suffix: str = "",
+    only: tuple[str, ...] = tuple(RECIPES),
+) -> list[Stage]:
+    """The stages of `settings.representations`, of those in `only`.
+
+    `inputs` are fingerprints of catalogue, encoders and events. `suffix` is added to the names of
+    what is made from behaviour, so that several moments stand side by side: those need the
+    behaviour stages of the same suffix.
+    """
+    chosen = given.settings.representations
+    names = [n for n in RECIPES if n in chosen.stages and n in only]
+    known = {"als", *names}
+    return [_stage(name, known, given, inputs, suffix) for name in names]
+
+
+def _stage(
+    name: str, known: set[str], given: Given, inputs: Mapping[str, str], suffix: str
+) -> Stage:
+    recipe = RECIPES[name]
+    needs = {n: _full(n, suffix) for n in recipe.needs if n in known}
+
+    def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
+        maker: Maker = import_module(recipe.module).make
+        plain = {n: artefacts[full] for n, full in needs.items()}
+        return maker(given, plain, progress)
+
+    read = dict(inputs)
+    if recipe.reads_log:
+        read["until"] = str(given.until)
+    else:
+        read.pop("events", None)
+    return Stage(
+        name=_full(name, suffix),
+        code=import_module(recipe.module).CODE,
+        make=make,
+        settings=_settings_of(name, given.settings),
+        inputs=read,
+        needs=tuple(needs.values()),
+    )
+
+
+def _full(name: str, suffix: str) -> str:
+    made_from_log = name == "als" or RECIPES[name].reads_log
+    return name + suffix if made_from_log else name
+
+
+def _settings_of(name: str, settings: KindredSettings) -> dict[str, Any]:
+    chosen = getattr(settings.representations, name, None)
+    found = {} if chosen is None else {type(chosen).__name__: msgspec.to_builtins(chosen)}
+    if RECIPES[name].reads_log:
+        found["SignalSettings"] = msgspec.to_builtins(settings.signals)
+    return found
+
+
+def usable(artefacts: Mapping[str, Artefact]) -> dict[str, Artefact]:
+    """Those whose gate passed."""
+    return {name: artefact for name, artefact in artefacts.items() if artefact.card.gate.passed}

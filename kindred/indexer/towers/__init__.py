@@ -1,0 +1,1 @@
+"""Item towers: AIR (content alone) and the hybrid (everything known), one class for both."""
