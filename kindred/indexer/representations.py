@@ -7,6 +7,7 @@ A module whose gate fails is kept, with its card, and neither serves nor enters 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -26,6 +27,11 @@ QUESTIONS = 2000
 """At most this many visits are asked about at a gate, and one for each hundred events."""
 
 
+def no_previous(_: str) -> Artefact | None:
+    """Nothing to start from: trained anew."""
+    return None
+
+
 @dataclass(frozen=True)
 class Given:
     """What every maker gets: the catalogue, and what people did before one moment."""
@@ -35,6 +41,14 @@ class Given:
     until: int
     settings: KindredSettings
     threads: int = 0
+    previous: Callable[[str], Artefact | None] = no_previous
+    """The version in use of the stage of this plain name, for a warm start; None: train anew."""
+
+    def starting_from(self, previous: Callable[[str], Artefact | None]) -> Given:
+        """The same with another `previous`; what is computed already is not computed again."""
+        same = copy(self)
+        object.__setattr__(same, "previous", previous)
+        return same
 
     @property
     def size(self) -> int:
