@@ -25,7 +25,7 @@ from kindred.indexer.content import Content
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.encoders.run import encode_missing
-from kindred.indexer.encoders.text import item_text
+from kindred.indexer.encoders.text import DESCRIPTION_CHARACTERS, item_text
 from kindred.indexer.store.homes import StoreHome, home_of
 from kindred.indexer.store.tables import VectorTable
 from kindred.indexer.versions import COLUMNS, REJECTS, SHARD, VECTORS, IndexFolder, Manifest, Space
@@ -42,6 +42,7 @@ CHUNK = 20_000
 """Items held at once."""
 WORDS: Mapping[str, Callable[[Item], str]] = {
     "titles": lambda item: item.title,
+    "descriptions": lambda item: item.description[:DESCRIPTION_CHARACTERS],
     "texts": item_text,
     "images": lambda item: item.images[0] if item.images else "",
     "postcodes": lambda item: (item.location and item.location.postcode) or "",

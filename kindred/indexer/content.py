@@ -17,6 +17,8 @@ class Content:
     """Vectors by encoder space."""
     titles: list[str] = field(default_factory=list)
     """Title of each row, empty where there is none."""
+    descriptions: list[str] = field(default_factory=list)
+    """Start of each row's description, as much of it as a text encoder reads."""
     texts: list[str] = field(default_factory=list)
     """What a text encoder reads of each row (`item_text`)."""
     images: list[str] = field(default_factory=list)
