@@ -56,3 +56,8 @@ class Workspace:
     def rejects(self) -> Path:
         """Rows that an import refused, with reason and path."""
         return self.root / "rejects"
+
+    @property
+    def relations(self) -> Path:
+        """Which items people judged to go together, for evaluations: item_id, relation, other."""
+        return self.root / "evaluations" / "relations.parquet"

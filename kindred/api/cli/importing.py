@@ -25,9 +25,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 NOTHING_WENT_IN = 1
 
 _OPTIONS = (
-    click.argument(
-        "files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path)
-    ),
+    click.argument("files", nargs=-1, type=click.Path(exists=True, path_type=Path)),
     click.option(
         "--map", "maps", multiple=True, metavar="FIELD=COLUMN",
         help="Our field from their column: `column`, `column*100`, or columns joined by `+`.",
@@ -50,7 +48,8 @@ _OPTIONS = (
     ),
     click.option("--truncate", is_flag=True, help="Cut texts that are too long."),
     click.option(
-        "--reader", type=click.Choice(["complete-journey"]), help="A named data set, not files."
+        "--reader", type=click.Choice(["complete-journey", "amazon-office", "grocery"]),
+        help="A named data set: of a package, or of the folder that FILES names.",
     ),
     click.option(
         "--slice", "products", type=click.IntRange(min=1),
@@ -95,6 +94,7 @@ def import_items_command(
     workspace, settings = _workspace(context)
     wanted = _column_map(told)
     sources = _sources("items", files, reader, products, wanted, ITEM_FIELDS, settings)
+    _keep_relations(sources, workspace)
     catalogue = Catalogue.open(workspace.catalogue)
     try:
         report = import_items(
@@ -180,8 +180,15 @@ def _sources(
 ) -> list[RecordSource]:
     from kindred.indexer.readers.complete_journey import JourneyRecords, complete_journey
     from kindred.indexer.readers.files import open_table
+    from kindred.indexer.readers.named import READERS, NamedRecords, read_named
     from kindred.indexer.readers.records import read_table
 
+    if reader in READERS:
+        if len(files) != 1 or not files[0].is_dir():
+            raise InputError(f"--reader {reader} reads one folder: name it", "$.files")
+        if products is not None:
+            raise InputError(f"--reader {reader} has no --slice", "$.slice")
+        return [NamedRecords(read_named(reader, files[0], wanted.start), what, reader)]
     if reader is not None:
         if files:
             raise InputError(f"--reader {reader} brings its own data: name no files", "$.files")
@@ -190,7 +197,21 @@ def _sources(
         raise InputError("--slice belongs to --reader", "$.slice")
     if not files:
         raise InputError("name the files to import, or a data set with --reader", "$.files")
+    for path in files:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: only some of --reader read one", "$.files")
     return [read_table(open_table(path), wanted, fields) for path in files]
+
+
+def _keep_relations(sources: list[RecordSource], workspace: Workspace) -> None:
+    """Judgments of a named data set, for evaluations; nothing is trained from them."""
+    from kindred.indexer.readers.named import NamedRecords
+
+    for source in sources:
+        found = source.data.relations() if isinstance(source, NamedRecords) else None
+        if found is not None:
+            workspace.relations.parent.mkdir(parents=True, exist_ok=True)
+            found.write_parquet(workspace.relations)
 
 
 def _tell(report: ImportReport, *, as_json: bool) -> None:
