@@ -138,12 +138,16 @@ class ModelStore:
         names = sorted(p.name for p in self.root.iterdir() if _NAME.fullmatch(p.name))
         return [n for n in names if self.versions(n)]
 
-    def find(self, stage: str, key: str) -> Card | None:
-        """The newest undamaged version with this key."""
+    def find(self, stage: str, key: str, *, started: bool = False) -> Card | None:
+        """The newest undamaged version with this key.
+
+        With `started` also one of the same inputs whose training started from another version.
+        """
         for version in reversed(self.versions(stage)):
             try:
                 card = self.card(stage, version)
-                if card.key == key:
+                cold = card.start.cold_key if started and card.start is not None else card.key
+                if key in (card.key, cold):
                     return self.load(stage, version).card
             except ArtefactError:  # damaged: it has to be made again
                 continue

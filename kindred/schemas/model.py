@@ -24,6 +24,17 @@ class FileFacts(Record, frozen=True, kw_only=True):
     sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
+class Start(Record, frozen=True, kw_only=True):
+    """What a version's training started from, in place of chance."""
+
+    version: str
+    """Of the same stage."""
+    cold_key: str
+    """Key of the version that the same inputs give where training starts anew."""
+    anew: Micros
+    """When the first of the chain was trained, which started from none."""
+
+
 class Card(Record, frozen=True, kw_only=True, omit_defaults=False):
     """A model card: what a version was made from, how, and what it is worth."""
 
@@ -36,6 +47,8 @@ class Card(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Revision of the stage's code."""
     inputs: dict[str, str] = {}
     """Fingerprint of each input; a stage it builds on is named with its version."""
+    start: Start | None = None
+    """None: trained anew."""
     settings: dict[str, Any] = {}
     seed: int = 0
     metrics: dict[str, Any] = {}
