@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from kindred.indexer.columns import Columns
 from kindred.rerank.funnel import Funnel, Stage, run
@@ -25,14 +26,6 @@ from kindred.schemas.ranking import Floats, Rows
 
 MAX_SEEDS = 64
 """Newest items of a longer session that count."""
-SOURCE_NAMES = pl.Series(
-    [
-        [name for s, name in enumerate(SOURCES) if bits >> s & 1]
-        for bits in range(1 << len(SOURCES))
-    ],
-    dtype=pl.List(pl.String),
-)
-"""Names of the sources by bit set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +177,13 @@ def recommend(frame: pl.DataFrame, batch: Batch, funnel: Funnel, until: Stage) -
             "rank": (candidates.ranks + 1).astype(np.int32),
             "item_id": pl.Series([ids[row] for row in candidates.rows.tolist()], dtype=pl.String),
             "score": np.asarray(order, np.float64),
-            "sources": SOURCE_NAMES.gather(candidates.sources),
+            "sources": source_names(candidates.sources),
         }
     )
+
+
+def source_names(bits: NDArray[np.uint32]) -> pl.Series:
+    """Names of the sources in each set of bits uint32[n]."""
+    sets, inverse = np.unique(bits, return_inverse=True)
+    named = [[name for s, name in enumerate(SOURCES) if few >> s & 1] for few in sets.tolist()]
+    return pl.Series(named, dtype=pl.List(pl.String)).gather(inverse)

@@ -25,9 +25,14 @@ from kindred.schemas.query import Filters
 from kindred.schemas.ranking import Doubles, Floats, Rows
 from kindred.schemas.settings import RecallSettings
 
-SPACES = ("als", "text", "image", "attributes")
+LEARNED = ("hybrid", "air", "visual", "shared", "text_tuned")
+"""Spaces of modules that are trained here."""
+SPACES = ("als", "text", "image", "attributes", *LEARNED)
 """Vector spaces that recall asks, where the index has them."""
-SOURCES = ("pairs", "forward", *SPACES, "popular", "fresh", "revisit")
+SOURCES = (
+    "pairs", "forward", "als", "text", "image", "attributes", "popular", "fresh", "revisit",
+    *LEARNED,
+)  # fmt: skip
 """Every source; its place here is its bit and its column, so new ones go at the end."""
 FRESH_POOL = 2000
 """Newest listings that `fresh` looks at."""

@@ -132,7 +132,8 @@ class ImageEncoderSettings(Settings, frozen=True, kw_only=True):
     max_pixels: Positive = 25_000_000
     """Largest image, decoded."""
     roots: tuple[str, ...] = ()
-    """Folders that image paths may point into; empty refuses every local path."""
+    """Folders that image paths may point into; empty refuses every local path. The workspace's
+    folder `pictures`, which an import of a named data set fills, is always one."""
     allow_private_hosts: bool = False
     """True lets image URLs point at private and loopback addresses."""
 
@@ -361,6 +362,11 @@ class RepresentationSettings(Settings, frozen=True, kw_only=True):
         "air", "hybrid",
     )  # fmt: skip
     """Stages in use; one without data says so and serves nothing."""
+    spaces: tuple[Literal[
+        "hybrid", "air", "visual", "shared", "text_tuned", "text_classifier",
+    ], ...] = ("hybrid", "air", "visual", "shared", "text_tuned")  # fmt: skip
+    """Learned spaces that the index holds, of those that have a trained module; the others are
+    inputs only."""
     device: str = "cpu"
     """`cpu`, `cuda` or `cuda:N`, for training."""
     threads: Annotated[int, Meta(ge=0)] = 0
@@ -388,6 +394,22 @@ class SourceSettings(Settings, frozen=True, kw_only=True):
     """Its weight in the reciprocal-rank merge."""
 
 
+class RelationSettings(Settings, frozen=True, kw_only=True):
+    """How a named relation between items is looked for."""
+
+    sources: dict[str, SourceSettings] = {}
+    """Quota and weight by source, in the place of `recall.sources`; a source that is not named
+    keeps its own."""
+    spaces: tuple[str, ...] = ()
+    """Vector spaces whose neighbours have this relation, the best first."""
+    other_category: bool = False
+    """True leaves out the items of the seed's own leaf category."""
+
+
+def _off(*names: str) -> dict[str, SourceSettings]:
+    return {name: SourceSettings(quota=0) for name in names}
+
+
 class RecallSettings(Settings, frozen=True, kw_only=True):
     """Candidate generation (SPEC §3.6)."""
 
@@ -402,9 +424,41 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
             "popular": SourceSettings(quota=60, weight=0.5),
             "fresh": SourceSettings(quota=20, weight=0.25),
             "revisit": SourceSettings(quota=20, weight=0.5),
+            "hybrid": SourceSettings(quota=100),
+            "air": SourceSettings(quota=60, weight=0.5),
+            "visual": SourceSettings(quota=40, weight=0.5),
+            "shared": SourceSettings(quota=20, weight=0.25),
+            "text_tuned": SourceSettings(quota=0),
         }
     )
     """Quota and weight by source."""
+    relations: dict[Literal["similar", "complement"], RelationSettings] = msgspec.field(
+        default_factory=lambda: {
+            "similar": RelationSettings(
+                sources={
+                    **_off("pairs", "forward", "als", "hybrid", "popular", "revisit"),
+                    "text": SourceSettings(quota=100),
+                    "attributes": SourceSettings(quota=100, weight=0.5),
+                    "visual": SourceSettings(quota=100),
+                    "air": SourceSettings(quota=100),
+                },
+                spaces=("air", "text_tuned", "text", "visual", "image", "shared", "attributes"),
+            ),
+            "complement": RelationSettings(
+                sources={
+                    **_off("text", "image", "attributes", "air", "visual", "shared"),
+                    **_off("text_tuned", "popular", "fresh", "revisit"),
+                },
+                spaces=("als", "hybrid", "air"),
+                other_category=True,
+            ),
+        }
+    )
+    """What the relations of a request mean: `similar` could stand in for the seed, `complement`
+    goes with it."""
+    mismatch_guard: bool = True
+    """Drop what lies near in content alone while its top category is another one than the seed's
+    and its brand is not the seed's (SPEC F21)."""
     candidates: Positive = 300
     """Candidates kept after the merge."""
     rrf_k: NonNegative = 60.0
