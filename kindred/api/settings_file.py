@@ -25,8 +25,24 @@ PREFIX = "KINDRED__"
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> KindredSettings:
     """Defaults, then the file (if it exists), then the environment.
 
-    SettingsError names the path of the field at fault and whether file or environment set it.
+    The folder `pictures` beside the file is one of the encoders' roots where it is there: only an
+    import writes it. SettingsError names the path of the field at fault and whether file or
+    environment set it.
     """
+    return _with_pictures(_told(path, environ), path)
+
+
+def _with_pictures(settings: KindredSettings, path: Path | None) -> KindredSettings:
+    pictures = None if path is None else path.parent / "pictures"
+    if pictures is None or not pictures.is_dir():
+        return settings
+    image = settings.encoders.image
+    image = msgspec.structs.replace(image, roots=(*image.roots, str(pictures.resolve())))
+    encoders = msgspec.structs.replace(settings.encoders, image=image)
+    return msgspec.structs.replace(settings, encoders=encoders)
+
+
+def _told(path: Path | None, environ: Mapping[str, str]) -> KindredSettings:
     defaults = msgspec.to_builtins(KindredSettings())
     told = _read(path) if path is not None and path.is_file() else {}
     merged = merge(defaults, told)

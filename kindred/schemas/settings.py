@@ -371,6 +371,12 @@ class RepresentationSettings(Settings, frozen=True, kw_only=True):
     """`cpu`, `cuda` or `cuda:N`, for training."""
     threads: Annotated[int, Meta(ge=0)] = 0
     """Threads of training; 0 leaves torch's own choice."""
+    refresh_days: NonNegative = 7.0
+    """Days for which what is learned from content, and from co-clicks, is kept although catalogue
+    and events have moved, and for which the hybrid's training starts from the version in use;
+    0 trains everything anew each time."""
+    refresh_epochs: Positive = 3
+    """At most this many passes over the pairs where training starts from the version in use."""
     words: WordSettings = WordSettings()
     text_classifier: ClassifierSettings = ClassifierSettings()
     text_tuned: TunedTextSettings = TunedTextSettings()

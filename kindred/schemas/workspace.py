@@ -28,6 +28,11 @@ class Workspace:
         return self.root / "encodings.sqlite"
 
     @property
+    def pictures(self) -> Path:
+        """Pictures that an import unpacked; `encoders.image.roots` holds it where it is there."""
+        return self.root / "pictures"
+
+    @property
     def log(self) -> Path:
         """Events of the open hours."""
         return self.root / "log.sqlite"

@@ -48,13 +48,19 @@ _OPTIONS = (
     ),
     click.option("--truncate", is_flag=True, help="Cut texts that are too long."),
     click.option(
-        "--reader", type=click.Choice(["complete-journey", "amazon-office", "grocery"]),
+        "--reader", type=click.Choice(["complete-journey", "amazon-office", "grocery", "fashion"]),
         help="A named data set: of a package, or of the folder that FILES names.",
     ),
     click.option(
         "--slice", "products", type=click.IntRange(min=1),
         help="Of a named data set only this many products, and what belongs to them.",
     ),
+)  # fmt: skip
+
+
+_WITHOUT_PICTURES = click.option(
+    "--without-pictures", is_flag=True,
+    help="Of fashion also the items that have no picture.",
 )  # fmt: skip
 
 
@@ -76,6 +82,7 @@ def command() -> None:
 
 @command.command("items")
 @_import_options
+@_WITHOUT_PICTURES
 @click.pass_obj
 def import_items_command(
     context: dict[str, Path],
@@ -83,6 +90,7 @@ def import_items_command(
     files: tuple[Path, ...],
     products: int | None,
     reader: str | None,
+    without_pictures: bool,
     as_json: bool,
     **told: Any,
 ) -> None:
@@ -93,7 +101,10 @@ def import_items_command(
 
     workspace, settings = _workspace(context)
     wanted = _column_map(told)
-    sources = _sources("items", files, reader, products, wanted, ITEM_FIELDS, settings)
+    if reader == "fashion":
+        sources = _fashion(files, products, without_pictures, workspace)
+    else:
+        sources = _sources("items", files, reader, products, wanted, ITEM_FIELDS, settings)
     _keep_relations(sources, workspace)
     catalogue = Catalogue.open(workspace.catalogue)
     try:
@@ -183,6 +194,8 @@ def _sources(
     from kindred.indexer.readers.named import READERS, NamedRecords, read_named
     from kindred.indexer.readers.records import read_table
 
+    if reader == "fashion":
+        raise InputError("fashion has items alone: nobody bought anything in it", "$.reader")
     if reader in READERS:
         if len(files) != 1 or not files[0].is_dir():
             raise InputError(f"--reader {reader} reads one folder: name it", "$.files")
@@ -212,6 +225,17 @@ def _keep_relations(sources: list[RecordSource], workspace: Workspace) -> None:
         if found is not None:
             workspace.relations.parent.mkdir(parents=True, exist_ok=True)
             found.write_parquet(workspace.relations)
+
+
+def _fashion(
+    files: tuple[Path, ...], products: int | None, without_pictures: bool, workspace: Workspace
+) -> list[RecordSource]:
+    from kindred.indexer.readers.fashion import Fashion, FashionRecords
+
+    if len(files) != 1 or not files[0].is_dir():
+        raise InputError("--reader fashion takes the data set's folder", "$.files")
+    data = Fashion(files[0], products, all_items=without_pictures)
+    return [FashionRecords(data, workspace.pictures)]
 
 
 def _tell(report: ImportReport, *, as_json: bool) -> None:
