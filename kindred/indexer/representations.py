@@ -20,6 +20,7 @@ from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.content import Content
 from kindred.indexer.models import Artefact
 from kindred.indexer.stages import Made, Stage
+from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 
@@ -84,24 +85,28 @@ class Recipe:
     """Stages; those that are not in the run are left out."""
     reads_log: bool = False
     """Made from behaviour: as of one moment."""
+    kept: bool = False
+    """Kept for `refresh_days` although catalogue and events have moved."""
+    starts: bool = False
+    """Training starts from the version in use, for `refresh_days`."""
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "signals": Recipe("kindred.indexer.behaviour.signals", reads_log=True),
     "place": Recipe("kindred.indexer.behaviour.place", reads_log=True),
-    "words": Recipe("kindred.indexer.encoders.words"),
-    "text_classifier": Recipe("kindred.indexer.encoders.text_classifier", ("words",)),
-    "text_tuned": Recipe("kindred.indexer.encoders.text_tuned", reads_log=True),
-    "image_title": Recipe("kindred.indexer.encoders.image_title", ("words",)),
-    "image_heads": Recipe("kindred.indexer.encoders.image_heads"),
-    "air": Recipe("kindred.indexer.towers.air", reads_log=True),
+    "words": Recipe("kindred.indexer.encoders.words", kept=True),
+    "text_classifier": Recipe("kindred.indexer.encoders.text_classifier", ("words",), kept=True),
+    "text_tuned": Recipe("kindred.indexer.encoders.text_tuned", reads_log=True, kept=True),
+    "image_title": Recipe("kindred.indexer.encoders.image_title", ("words",), kept=True),
+    "image_heads": Recipe("kindred.indexer.encoders.image_heads", kept=True),
+    "air": Recipe("kindred.indexer.towers.air", reads_log=True, kept=True),
     "hybrid": Recipe(
         "kindred.indexer.towers.hybrid",
         ("als", "place", "text_classifier", "text_tuned", "image_title", "image_heads", "air"),
         reads_log=True,
+        starts=True,
     ),
 }
-"""In the order of training; `als` is a behaviour stage, which `signals` comes before."""
+"""In the order of training. `signals` and `als` are behaviour stages, and come before these."""
 SPACES: Mapping[str, str] = {
     "text_classifier": "text_classifier",
     "text_tuned": "text_tuned",
@@ -136,12 +141,17 @@ def _stage(
     name: str, known: set[str], given: Given, inputs: Mapping[str, str], suffix: str
 ) -> Stage:
     recipe = RECIPES[name]
-    needs = {n: _full(n, suffix) for n in recipe.needs if n in known}
+    needs = {n: full_name(n, suffix) for n in recipe.needs if n in known}
+    own = full_name(name, suffix)
+    refresh = round(given.settings.representations.refresh_days * DAY)
 
     def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
         maker: Maker = import_module(recipe.module).make
         plain = {n: artefacts[full] for n, full in needs.items()}
-        return maker(given, plain, progress)
+        start = artefacts.get(own)
+        if start is None:
+            return maker(given, plain, progress)
+        return maker(given.starting_from({name: start}.get), plain, progress)
 
     read = dict(inputs)
     if recipe.reads_log:
@@ -149,18 +159,21 @@ def _stage(
     else:
         read.pop("events", None)
     return Stage(
-        name=_full(name, suffix),
+        name=own,
         code=import_module(recipe.module).CODE,
         make=make,
         settings=_settings_of(name, given.settings),
         inputs=read,
         needs=tuple(needs.values()),
+        keep_for=refresh if recipe.kept else 0,
+        start_for=refresh if recipe.starts else 0,
     )
 
 
-def _full(name: str, suffix: str) -> str:
-    made_from_log = name == "als" or RECIPES[name].reads_log
-    return name + suffix if made_from_log else name
+def full_name(name: str, suffix: str) -> str:
+    """Of the stage of one moment: what is learned from content alone is the same at all."""
+    from_content = name in RECIPES and not RECIPES[name].reads_log
+    return name if from_content else name + suffix
 
 
 def _settings_of(name: str, settings: KindredSettings) -> dict[str, Any]:

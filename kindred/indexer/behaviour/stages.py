@@ -28,6 +28,8 @@ from kindred.indexer.behaviour.holdout import (
 from kindred.indexer.behaviour.impressions import Impressions, no_impressions
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import count_pairs
+from kindred.indexer.behaviour.signals import CODE as SIGNALS_CODE
+from kindred.indexer.behaviour.signals import counted_signals, make_signals
 from kindred.indexer.models import Artefact
 from kindred.indexer.stages import Made, Stage
 from kindred.schemas.model import Card, Gate
@@ -36,8 +38,10 @@ from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import KindredSettings
 
 Maker = Callable[[Mapping[str, Artefact], Progress], Made]
-CODE = 3
+CODE = 4
 """Revision of what these stages do."""
+SIGNALS = "signals"
+"""The stage that counts what actions are worth; it comes before `als`, which needs it."""
 NAMES = ("pairs", "forward", "als", "history", "exposure")
 UNJUDGED = ("history", "exposure")
 """Facts: they have no gate."""
@@ -70,12 +74,13 @@ def behaviour_stages(
     later than `shown_until`, up to which they are joined: what came since is not known to be zero.
 
     `suffix` is added to their names, so that several moments stand side by side; stages with a
-    suffix serve nobody and have no gate.
+    suffix serve nobody and have no gate. `signals` comes first where the settings have it: it
+    passes or fails by its own count.
     """
     joined_until = until if shown_until is None else min(until, shown_until)
     made = _Makers(
         log, shown or no_impressions(), size, until, joined_until, settings, threads,
-        judged=not suffix,
+        suffix,
     )  # fmt: skip
     signals = settings.signals
     read = {"catalogue": inputs.get("catalogue", ""), "joined": shown_input}
@@ -87,17 +92,32 @@ def behaviour_stages(
         "history": (made.history, [signals]),
         "exposure": (made.exposure, []),
     }
-    return [
-        Stage(
-            name=name + suffix,
-            code=CODE,
-            make=make,
-            settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
-            inputs=read if name == "exposure" else {**inputs, "until": str(until)},
-            judge=None if suffix or name in UNJUDGED else judge,
+    before = {**inputs, "until": str(until)}
+    stages = []
+    if SIGNALS in settings.representations.stages:
+        stages.append(
+            Stage(
+                name=SIGNALS + suffix,
+                code=SIGNALS_CODE,
+                make=made.signals,
+                settings={type(signals).__name__: msgspec.to_builtins(signals)},
+                inputs=before,
+            )
         )
-        for name, (make, parts) in makers.items()
-    ]
+    needs = {"als": tuple(stage.name for stage in stages)}
+    for name, (make, parts) in makers.items():
+        stages.append(
+            Stage(
+                name=name + suffix,
+                code=CODE,
+                make=make,
+                settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
+                inputs=read if name == "exposure" else before,
+                needs=needs.get(name, ()),
+                judge=None if suffix or name in UNJUDGED else judge,
+            )
+        )
+    return stages
 
 
 def judge(made: Made, in_use: Card | None) -> Gate:
@@ -131,7 +151,11 @@ class _Makers:
     joined_until: int
     settings: KindredSettings
     threads: int
-    judged: bool
+    suffix: str
+
+    @property
+    def judged(self) -> bool:
+        return not self.suffix
 
     @cached_property
     def past(self) -> Interactions:
@@ -140,6 +164,10 @@ class _Makers:
     @cached_property
     def questions(self) -> NextItem:
         return last_items(self.past, min(QUESTIONS, len(self.past) // 100))
+
+    def signals(self, _: Mapping[str, Artefact], __: Progress) -> Made:
+        """What each action is worth, counted."""
+        return make_signals(self.log, self.until, self.settings.signals)
 
     def pairs(self, _: Mapping[str, Artefact], __: Progress, *, forward: bool = False) -> Made:
         chosen = self.settings.pairs
@@ -155,15 +183,16 @@ class _Makers:
     def forward(self, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
         return self.pairs(artefacts, progress, forward=True)
 
-    def als(self, _: Mapping[str, Artefact], progress: Progress) -> Made:
+    def als(self, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
         """Trained once, so the model in use lacks the events that were asked for: 1 % at most."""
+        counted = artefacts.get(SIGNALS + self.suffix)
         few = self.questions.head(max(FEW, SCORES // max(self.size, 1)))
         past = without_targets(self.past, few) if self.judged else self.past
         model = train_als(
             past,
             self.size,
             self.settings.als,
-            self.settings.signals,
+            counted_signals(self.settings.signals, counted),
             self.settings.seed,
             self.threads,
             progress,
