@@ -96,10 +96,11 @@ class Words:
 
     def means(self, codes: Rows) -> Floats:
         """float32[n, d]: mean vector of int64[n, w] codes, -1 for none; zero where all are."""
-        summed = np.zeros((len(codes), self.dim), np.float32)
+        means = np.zeros((len(codes), self.dim), np.float32)
         for column in codes.T:  # a column at a time: n × w × d need not be held
-            summed += np.where((column >= 0)[:, None], self.vectors[column], 0)
-        return summed / np.maximum((codes >= 0).sum(axis=1, keepdims=True), 1).astype(np.float32)
+            means += np.where((column >= 0)[:, None], self.vectors[column], 0)
+        means /= np.maximum((codes >= 0).sum(axis=1, keepdims=True), 1)
+        return means
 
     def nearest(self, word: str, k: int) -> list[str]:
         """The `k` words of the smallest angle to one that has a vector."""
@@ -125,7 +126,7 @@ def make(given: Given, _: Mapping[str, Artefact], progress: Progress) -> Made:
     """Train on the catalogue's text; the gate asks how many words of titles have no vector."""
     settings = given.settings.representations.words
     texts = dict.fromkeys(words_of_rows(given.content))
-    sentences = [words for text in texts if (words := Words.tokens(text))]
+    sentences = [said for text in texts if (said := Words.tokens(text))]
     total = sum(map(len, sentences))
     if total < FEWEST_WORDS:
         reason = f"{total} words of text are too few to learn from"
@@ -134,7 +135,7 @@ def make(given: Given, _: Mapping[str, Artefact], progress: Progress) -> Made:
     words, counts = train_words(sentences, settings, least, given.settings.seed, progress)
     titles = Counter(chain.from_iterable(map(Words.tokens, dict.fromkeys(given.content.titles))))
     unknown = unknown_share(titles, words.code_of)
-    said = f"{unknown:.1%} of the words of titles have no vector"
+    told = f"{unknown:.1%} of the words of titles have no vector"
     return Made(
         arrays={"vectors": words.vectors, "counts": counts},
         texts={"words": "\n".join(words.names)},
@@ -146,8 +147,8 @@ def make(given: Given, _: Mapping[str, Artefact], progress: Progress) -> Made:
             "nearest": {w: words.nearest(w, 5) for w in content_words(words, counts, titles)},
         },
         passed=unknown <= UNKNOWN_LIMIT,
-        reason=f"{said}, at most {UNKNOWN_LIMIT:.0%} may",
-        summary=f"{len(words.names):,} words; {said}",
+        reason=f"{told}, at most {UNKNOWN_LIMIT:.0%} may",
+        summary=f"{len(words.names):,} words; {told}",
     )
 
 
