@@ -196,7 +196,7 @@ def _sources(
 
     if reader == "fashion":
         raise InputError("fashion has items alone: nobody bought anything in it", "$.reader")
-    if reader in READERS:
+    if reader is not None and reader in READERS:
         if len(files) != 1 or not files[0].is_dir():
             raise InputError(f"--reader {reader} reads one folder: name it", "$.files")
         if products is not None:
