@@ -25,6 +25,7 @@ from kindred.indexer.readers.complete_journey import (
     JourneyRecords,
     complete_journey,
 )
+from kindred.indexer.stages import SERVES
 from kindred.indexer.versions import COLUMNS, IndexFolder
 from kindred.rerank import stages as ranking
 from kindred.schemas.errors import InputError
@@ -138,7 +139,7 @@ class Demo:
 
     def _train(self) -> str:
         rows = train(self.workspace, self.settings, self.progress)
-        passed = [row.stage for row in rows if row.state in ("fresh", "trained")]
+        passed = [row.stage for row in rows if row.state in SERVES]
         ranker = next(row for row in rows if row.stage == "ranker")
         return f"{len(passed)} of {len(rows)} stages serve; ranker: {ranker.summary}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -29,7 +29,8 @@ from kindred.indexer.content import Content
 from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.encoders.factory import make_encoders
 from kindred.indexer.models import Artefact, ModelStore
-from kindred.indexer.stages import Stage, StageRow, run_stages
+from kindred.indexer.representations import Given, representation_stages
+from kindred.indexer.stages import Stage, StageRow, Watcher, in_order, run_stages
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import from_artefact
 from kindred.rerank.examples import cut_sessions
@@ -122,35 +123,52 @@ def row_of(columns: Columns) -> pl.DataFrame:
 
 
 def all_stages(material: Material, until: int, settings: KindredSettings) -> list[Stage]:
-    """Everything that serves: behaviour as of `until`, and the ranker."""
-    joined = material.joined
+    """Everything that serves: behaviour as of `until`, what is learned about items, the ranker."""
+    joined, learned = material.joined, _learned(material, settings)
     serving = behaviour_stages(
         material.log, material.columns.size, until, settings, material.inputs,
         shown=joined.shown, shown_input=joined.inputs["joined"], shown_until=joined.until,
     )  # fmt: skip
     ranking = ranker_stages(
         material.log, material.columns, material.tables, until, settings, material.inputs,
-        joined=joined,
+        joined=joined, learned=learned,
     )  # fmt: skip
-    return [*serving, *ranking]
+    return in_order([*serving, *learned(until, ""), *ranking])
 
 
 def past_stages(material: Material, moment: int, settings: KindredSettings) -> list[Stage]:
     """What an evaluation at `moment` answers with; none of it ever serves.
 
-    The behaviour stages are those that a ranker with its window from `moment` on learns over, so
+    The stages of the past are those that a ranker with its window from `moment` on learns over, so
     that training and evaluation share them.
     """
     log, size, joined = material.log, material.columns.size, material.joined
+    learned = _learned(material, settings)
     answering = behaviour_stages(
         log, size, moment, settings, material.inputs, suffix=PAST,
         shown=joined.shown, shown_input=joined.inputs["joined"], shown_until=joined.until,
     )  # fmt: skip
     ranking = ranker_stages(
         log, material.columns, material.tables, moment, settings, material.inputs,
-        joined=joined, name="ranker_past", suffix="_before",
+        joined=joined, learned=learned, name="ranker_past", suffix="_before",
     )  # fmt: skip
-    return [*answering, *ranking]
+    return in_order([*answering, *learned(moment, PAST), *ranking])
+
+
+def _learned(material: Material, settings: KindredSettings) -> Callable[[int, str], list[Stage]]:
+    """What is learned about items, as of a moment, under a suffix."""
+
+    def stages(until: int, suffix: str) -> list[Stage]:
+        given = Given(
+            content=material.content,
+            log=material.log,
+            until=until,
+            settings=settings,
+            threads=settings.representations.threads,
+        )
+        return representation_stages(given, material.inputs, suffix=suffix)
+
+    return stages
 
 
 def train(
@@ -160,8 +178,10 @@ def train(
     *,
     until: str | None = None,
     only: Sequence[str] = (),
+    anew: bool = False,
+    watcher: Watcher | None = None,
 ) -> list[StageRow]:
-    """Train what is stale into the workspace's models."""
+    """Train what is stale into the workspace's models; see `run_stages` for `anew`, `watcher`."""
     material = read_material(workspace, settings, progress)
     if not len(material.log):
         return []
@@ -175,6 +195,8 @@ def train(
         progress=progress,
         clock=micros_now,
         only=only,
+        anew=anew,
+        watcher=watcher,
     )
 
 
@@ -210,7 +232,9 @@ def evaluate_next_item(
     moment = parse_moment(until, material.log.ts)
     store = ModelStore(workspace.models)
     stages = past_stages(material, moment, settings)
-    rows = run_stages(stages, store, seed=settings.seed, progress=progress, clock=micros_now)
+    rows = run_stages(
+        stages, store, seed=settings.seed, progress=progress, clock=micros_now, anew=True
+    )
     artefacts = {row.stage: store.load(row.stage, row.version) for row in rows}
     ranker = artefacts["ranker_past"]
     corpus = corpus_of(material.columns, material.tables, artefacts, settings, suffix=PAST)

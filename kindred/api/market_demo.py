@@ -32,6 +32,7 @@ from kindred.experiments.marketsim.http import (
     drive_server,
 )
 from kindred.experiments.marketsim.records import Records
+from kindred.indexer.stages import SERVES
 from kindred.schemas.clock import DAY, micros_now
 from kindred.schemas.event import Action
 from kindred.schemas.item import Status
@@ -53,7 +54,6 @@ CHECKED = 5
 """Items by which a server is known to serve this market."""
 PAGES_PER_SECOND = 15.0
 NO_RANKER = "no ranker serves yet, so no ads are placed"
-SERVES = ("fresh", "trained")
 _LOST = re.compile(r'^kindred_decisions_total\{[^}]*outcome="lost"[^}]*\} (\S+)$', re.M)
 
 

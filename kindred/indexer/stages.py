@@ -25,6 +25,8 @@ from kindred.schemas.model import Card, Gate
 from kindred.schemas.progress import Progress
 
 State = Literal["fresh", "kept", "trained", "failed its gate", "withdrawn"]
+SERVES: tuple[State, ...] = ("fresh", "kept", "trained")
+"""States of a stage whose version of the run is in use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

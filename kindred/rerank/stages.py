@@ -6,7 +6,7 @@ it is trained on the newest window of the log, with tables of what came before i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from kindred.indexer.behaviour.pairs import PairTable
 from kindred.indexer.behaviour.stages import NAMES, behaviour_stages
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact
+from kindred.indexer.representations import SPACES, full_name
 from kindred.indexer.stages import Made, Stage
 from kindred.indexer.store.exact import ExactStore
 from kindred.indexer.store.port import VectorSearch
@@ -129,11 +130,13 @@ def ranker_stages(
     joined: JoinedLog | None = None,
     name: str = "ranker",
     suffix: str = PAST,
+    learned: Callable[[int, str], list[Stage]] = lambda until, suffix: [],  # noqa: ARG005
     threads: int = 0,
 ) -> list[Stage]:
     """The ranker from shown lists where `joined` has enough of them.
 
-    Else the behaviour stages before the window, under `suffix`, and the ranker trained in it.
+    Else the behaviour stages before the window and what is `learned` about items from before it,
+    by moment and suffix, and the ranker trained in it.
     """
     if joined is not None and enough_lists(joined, until, settings):
         return [joined_stage(joined, columns.size, until, settings, name=name, threads=threads)]
@@ -145,6 +148,9 @@ def ranker_stages(
         shown_input="none" if joined is None else joined.inputs["joined"],
         shown_until=None if joined is None else joined.until,
     )  # fmt: skip
+    modules = learned(start, suffix)
+    vectors = {full_name(stage, suffix) for stage in SPACES}
+    needs = (*past, *(stage for stage in modules if stage.name in vectors))
 
     def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
         window = counted.between(start, until)
@@ -176,9 +182,9 @@ def ranker_stages(
         make=make,
         settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
         inputs={**inputs, "until": str(until), "start": str(start), "features": SPECIFICATION},
-        needs=tuple(stage.name for stage in past),
+        needs=tuple(stage.name for stage in needs),
     )
-    return [*past, ranker]
+    return [*past, *modules, ranker]
 
 
 def made_of(trained: TrainedRanker, facts: Mapping[str, Any]) -> Made:
