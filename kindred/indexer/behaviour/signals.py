@@ -14,7 +14,7 @@ clipped to [1, 20].
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,6 @@ from kindred.indexer.models import Artefact
 from kindred.indexer.stages import Made
 from kindred.schemas.clock import HOUR
 from kindred.schemas.event import ACTION_CODE, ACTIONS, Action
-from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
 from kindred.schemas.settings import SignalSettings
 

@@ -82,9 +82,11 @@ def test_what_leads_to_messages_ten_times_as_often_weighs_ten_times_as_much():
     assert weights[VIEW] == 1
     assert 5 < weights[FAVOURITE] < 12
     row = next(r for r in made.metrics["weights"] if r["action"] == "favourite")
-    assert row["given"] == 4 and row["n"] > 1_000 and 5 < row["counted"] < 12
+    assert (row["given"], row["n"] > 1_000) == (4, True)
+    assert 5 < row["counted"] < 12
     counted = weights[action_weights(SIGNALS) > 0]
-    assert counted.min() >= BOUNDS[0] and counted.max() <= BOUNDS[1]
+    assert counted.min() >= BOUNDS[0]
+    assert counted.max() <= BOUNDS[1]
 
 
 def test_the_weight_is_the_mean_of_the_gamma_that_the_count_leaves():
