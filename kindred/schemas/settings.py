@@ -284,6 +284,8 @@ class ImageTitleSettings(Settings, frozen=True, kw_only=True):
     """First words of a title that make the target."""
     layers: tuple[Positive, ...] = (1024, 1024, 512, 512, 256, 256)
     """Widths of the dense layers before the last, which is as wide as the word vectors."""
+    items: Positive = 50_000
+    """At most this many pictures to learn from, drawn with the seed."""
     loop: LoopSettings = LoopSettings(epochs=30, batch_size=256, learning_rate=1e-3)
 
 
