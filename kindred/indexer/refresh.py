@@ -31,13 +31,16 @@ MOVING = ("catalogue", "events", UNTIL)
 def may_be_kept(
     stage: Stage, card: Card, versions: Mapping[str, str], *, seed: int, now: int
 ) -> bool:
-    """Whether the version in use does for a run at `now` (µs), on these versions of its needs."""
+    """Whether a version does for a run at `now` (µs), on these versions of its needs.
+
+    One whose gate refused it is not tried again either, unless there was nothing to train on.
+    """
     same = all(card.inputs.get(name) == versions[name] for name in stage.needs)
     young = 0 <= now - card.created < stage.keep_for
     return (
         young
         and same
-        and card.gate.passed
+        and (card.gate.passed or bool(card.files))
         and only_data_moved(stage, card, seed=seed)
         and _moment(stage.inputs) - _moment(card.inputs) < stage.keep_for
     )

@@ -219,12 +219,15 @@ class _Run:
         if (card := self.store.find(stage.name, key, started=not self.anew)) is not None:
             return _settled(card, self.store), card
         in_use = _in_use(stage.name, self.store)
-        if in_use is None or self.anew:
+        if self.anew:
             return "trained", self._train(stage, key, None)
         now = self.clock()
-        if may_be_kept(stage, in_use, self.versions, seed=self.seed, now=now):
-            return "kept", in_use
-        starts = may_be_started_from(
+        for card in (in_use, _refused(stage.name, self.store)):
+            if card is not None and may_be_kept(
+                stage, card, self.versions, seed=self.seed, now=now
+            ):
+                return "kept", card
+        starts = in_use is not None and may_be_started_from(
             stage, in_use, self.versions, steady=self.steady, seed=self.seed, now=now
         )
         return "trained", self._train(stage, key, in_use if starts else None)
@@ -273,3 +276,12 @@ def _in_use(stage: str, store: ModelStore) -> Card | None:
         return store.load(stage).card
     except ArtefactError:
         return None
+
+
+def _refused(stage: str, store: ModelStore) -> Card | None:
+    """The card of the newest version where its gate refused it."""
+    try:
+        card = store.load(stage, (store.versions(stage) or [""])[-1]).card
+    except ArtefactError:
+        return None
+    return None if card.gate.passed else card
