@@ -99,7 +99,7 @@ def table_ranks(table: PairTable, questions: NextItem) -> Rows:
 def vector_ranks(vectors: Floats, questions: NextItem) -> Rows:
     """int64[Q]: rank of each target by cosine to the weighted mean of the seeds' unit vectors.
 
-    A target without a vector gets the number of rows.
+    A target without a vector gets the number of rows; one of several alike stands in their middle.
     """
     n_rows = len(vectors)
     ranks = np.full(len(questions), n_rows, np.int64)
@@ -116,7 +116,9 @@ def vector_ranks(vectors: Floats, questions: NextItem) -> Rows:
         own = scores[np.arange(len(scores)), questions.targets[some]]
         found = np.isfinite(own) & sums[some].any(axis=1)
         above = (scores > own[:, None]).sum(axis=1)
-        ranks[some] = np.where(found, above, n_rows)
+        # Items with the same words have the same vector: the target stands in their middle.
+        ties = (scores == own[:, None]).sum(axis=1) - 1
+        ranks[some] = np.where(found, above + ties // 2, n_rows)
     return ranks
 
 
