@@ -11,12 +11,12 @@ import structlog
 from kindred.events.sessions import Sessions
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.encoders.base import Encoder
+from kindred.indexer.encoders.learned import encode_together
 from kindred.rerank.funnel import Funnel
 from kindred.retrieval.queries import Anchor, Queries, make_queries, seed_weights
 from kindred.retrieval.visitor import Seeds, seeds_of
 from kindred.schemas.errors import LogError, UnknownItem
 from kindred.schemas.event import ACTION_CODE
-from kindred.schemas.item import Item
 from kindred.schemas.query import (
     Filters,
     Place,
@@ -43,13 +43,17 @@ class Questions:
 
     catalogue: Catalogue
     sessions: Sessions
-    encoders: Mapping[str, Encoder]
     action_weights: Floats
     """float32[actions] by action code"""
     clock: Callable[[], int]
 
-    def similar(self, request: SimilarRequest, funnel: Funnel) -> Question:
-        """The session so far with the seed as its newest item; UnknownItem for an unknown one."""
+    def similar(
+        self, request: SimilarRequest, funnel: Funnel, encoders: Mapping[str, Encoder]
+    ) -> Question:
+        """The session so far with the seed as its newest item; UnknownItem for an unknown one.
+
+        `encoders`, by space, are those of the index.
+        """
         corpus = funnel.corpus
         seeds, degraded = self._seeds(request.subject, request.session, request.item_id)
         item, inline = request.item, request.item is not None
@@ -75,7 +79,7 @@ class Questions:
             dislike=(*request.dislike, *seeds.dismissed),
         )
         if item is not None:
-            vectors = self._encode(item, [s for s in self.encoders if s in corpus.tables])
+            vectors = encode_together(item, encoders)
             if inline or not seed:
                 queries = replace(queries, anchor=Anchor.of_item(corpus.columns, item))
             queries = replace(queries, inline=vectors)
@@ -142,21 +146,6 @@ class Questions:
             places=[place],
             dislikes=(np.array([0, len(away)]), away),
         )
-
-    def _encode(self, item: Item, spaces: Sequence[str]) -> dict[str, Floats]:
-        """float32[1, d] by space, for the spaces that the item has something for."""
-        vectors = {}
-        for space in spaces:
-            encoder = self.encoders.get(space)
-            if encoder is not None and encoder.key(item) is not None:
-                encoded = encoder.encode([item])
-                if encoded.ok[0]:
-                    vectors[space] = encoded.vectors
-        return vectors
-
-    def warm(self) -> None:
-        """Load what the first cold seed would wait for."""
-        self._encode(Item(item_id="warm", title="warm"), ("text",))
 
 
 def in_order(actions: Sequence[SessionAction]) -> tuple[SessionAction, ...]:

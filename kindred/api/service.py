@@ -21,7 +21,7 @@ from kindred.events.intake import EventIntake
 from kindred.events.log import Appended
 from kindred.events.sessions import Sessions
 from kindred.indexer.catalogue import Catalogue
-from kindred.indexer.encoders.base import Encoder
+from kindred.indexer.encoders.learned import encode_together
 from kindred.indexer.live import Live
 from kindred.rerank.explore import Explored, as_ordered, explored, seed_of
 from kindred.rerank.funnel import Funnel, Ranked, run
@@ -62,7 +62,6 @@ class Service:
         catalogue: Catalogue,
         settings: KindredSettings,
         open_bundle: Callable[[Bundle | None], Bundle | None],
-        encoders: Mapping[str, Encoder],
         action_weights: Floats,
         sessions: Sessions,
         events: EventIntake,
@@ -74,9 +73,8 @@ class Service:
         self._settings = settings
         self._open_bundle = open_bundle
         self._questions = Questions(
-            catalogue=catalogue, sessions=sessions, encoders=encoders,
-            action_weights=action_weights, clock=clock,
-        )  # fmt: skip
+            catalogue=catalogue, sessions=sessions, action_weights=action_weights, clock=clock
+        )
         self._sessions = sessions
         self._decisions = decisions
         self._events = events
@@ -100,7 +98,7 @@ class Service:
         """See Engine.similar."""
         bundle = self.bundle
         funnel = bundle.funnel
-        asked = self._questions.similar(request, funnel)
+        asked = self._questions.similar(request, funnel, bundle.live.encoders)
         if not request.blend:
             plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
             funnel = replace(funnel, blend=plain)
@@ -238,7 +236,8 @@ class Service:
 
     def warm(self) -> None:
         """See Engine.warm."""
-        self._questions.warm()
+        if self._bundle is not None:
+            encode_together(Item(item_id="warm", title="warm"), self._bundle.live.encoders)
 
     def close(self) -> None:
         """See Engine.close."""

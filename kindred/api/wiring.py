@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import structlog
 
-from kindred.api import learning
+from kindred.api import learning, representing
 from kindred.api.ids import time_ordered_id
 from kindred.api.rolling import RollingBuilder
 from kindred.api.service import Bundle, Service
@@ -28,10 +29,11 @@ from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.columns import Columns
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.encoders.cache import EncodingCache
-from kindred.indexer.encoders.factory import make_encoders
+from kindred.indexer.encoders.factory import LearnedSpaces, make_encoders
 from kindred.indexer.listings import Listings
 from kindred.indexer.live import Live
 from kindred.indexer.models import Artefact, ModelStore
+from kindred.indexer.representations import SPACES
 from kindred.indexer.store.tables import VectorTable
 from kindred.indexer.versions import COLUMNS, VECTORS, IndexFolder, Manifest
 from kindred.rerank.features import FEATURES, SPECIFICATION
@@ -44,13 +46,16 @@ from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
-SERVING = ("pairs", "forward", "als", "history", "exposure", "ranker")
-"""Stages whose versions an index version names."""
+ANSWERING = ("pairs", "forward", "als", "history", "exposure", "ranker")
+"""Stages whose artefacts answers are made with."""
+SERVING = (*ANSWERING, *SPACES)
+"""Stages whose versions an index version names: those above, and those that give vectors."""
 
 load_settings = read_settings
 train = learning.train
 evaluate_next_item = learning.evaluate_next_item
 evaluate_shown_lists = learning.evaluate_shown_lists
+evaluate_representations = representing.evaluate_representations
 
 
 def current_models(workspace: Workspace) -> dict[str, str]:
@@ -61,23 +66,51 @@ def current_models(workspace: Workspace) -> dict[str, str]:
 
 
 def load_models(workspace: Workspace, versions: Mapping[str, str]) -> dict[str, Artefact]:
-    """The artefacts that an index version names."""
+    """The artefacts that answers are made with, of those that an index version names."""
     models = ModelStore(workspace.models)
-    return {stage: models.load(stage, version) for stage, version in versions.items()}
+    return {stage: models.load(stage, v) for stage, v in versions.items() if stage in ANSWERING}
+
+
+def modules_of(
+    workspace: Workspace,
+    settings: KindredSettings,
+    base: Mapping[str, Encoder],
+    cache: EncodingCache,
+) -> LearnedSpaces:
+    """The encoders of trained modules, by the versions that an index version names."""
+    models = ModelStore(workspace.models)
+    return LearnedSpaces(base, cache, models.load, settings.representations.spaces)
 
 
 def build(workspace: Workspace, settings: KindredSettings, progress: Progress) -> Manifest:
-    """Build an index version from the catalogue, the encoders and the models in use."""
+    """Build an index version from the catalogue, the encoders and the models in use.
+
+    Where somebody is building already, wait: what comes of it may be the very same.
+    """
+    folder = IndexFolder(workspace.index)
+    if folder.being_built():
+        with learning.catalogue_of(workspace) as catalogue:
+            wanted = catalogue.sequence
+        with progress.task("wait for the build under way"):
+            while folder.being_built():
+                time.sleep(0.1)
+        if index_is_fresh(workspace, settings) and folder.manifest().sequence >= wanted:
+            return folder.manifest()
     versions = current_models(workspace)
     spaces = {}
     if "als" in versions:
         als = ModelStore(workspace.models).load("als", versions["als"])
         spaces["als"] = BehaviourSpace(als.arrays["unit"], als.arrays["present"], als.version)
     with learning.catalogue_of(workspace) as catalogue:
-        return build_index(
-            workspace, settings, catalogue, spaces, versions, make_encoders(settings.encoders),
-            progress,
-        )  # fmt: skip
+        cache = EncodingCache(workspace.encodings)
+        try:
+            base = make_encoders(settings.encoders)
+            learned = modules_of(workspace, settings, base, cache)(versions)
+            return build_index(
+                workspace, settings, catalogue, spaces, versions, {**base, **learned}, progress
+            )
+        finally:
+            cache.close()
 
 
 def index_is_fresh(workspace: Workspace, settings: KindredSettings) -> bool:
@@ -105,11 +138,15 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
     encoders = make_encoders(settings.encoders)
     folder = IndexFolder(workspace.index)
 
+    modules = modules_of(workspace, settings, encoders, cache)
+
     def open_bundle(current: Bundle | None) -> Bundle | None:
         newest = folder.current()
         if current is not None and (newest is None or newest == current.versions["index"]):
             return None
-        live = Live.open(workspace, settings, catalogue, cache, encoders, replica=name)
+        live = Live.open(
+            workspace, settings, catalogue, cache, encoders, replica=name, modules=modules
+        )
         try:
             return bundle_of(workspace, settings, live)
         except BaseException:
@@ -122,7 +159,6 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
         catalogue,
         settings,
         open_bundle,
-        encoders,
         action_weights(settings.signals),
         sessions,
         events,
@@ -185,6 +221,8 @@ def open_builder(workspace: Workspace, settings: KindredSettings) -> RollingBuil
     catalogue = Catalogue.open(workspace.catalogue)
     cache = EncodingCache(workspace.encodings)
     encoders: Mapping[str, Encoder] = make_encoders(settings.encoders)
+    modules = modules_of(workspace, settings, encoders, cache)
+    models = ModelStore(workspace.models)
 
     def start_rebuild() -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "kindred", "-w", str(workspace.root), "index", "--json"]
@@ -192,13 +230,17 @@ def open_builder(workspace: Workspace, settings: KindredSettings) -> RollingBuil
 
     def open_writer() -> Live:
         return Live.open(
-            workspace, settings, catalogue, cache, encoders, replica="builder", writes=True
-        )
+            workspace, settings, catalogue, cache, encoders, replica="builder", writes=True,
+            modules=modules,
+        )  # fmt: skip
+
+    def models_in_use() -> dict[str, str] | None:
+        return None if models.being_trained() else current_models(workspace)
 
     server = settings.store.kind == "server"
     builder = Builder(
         workspace, settings, catalogue, cache, encoders, start_rebuild,
-        open_writer=open_writer if server else None,
+        open_writer=open_writer if server else None, modules=modules, models=models_in_use,
     )  # fmt: skip
     return RollingBuilder(builder, workspace, settings.events)
 

@@ -16,6 +16,7 @@ import structlog
 from kindred.indexer.catalogue import Catalogue, Change
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.encoders.cache import EncodingCache
+from kindred.indexer.encoders.factory import Modules, no_modules
 from kindred.indexer.encoders.run import encode_missing
 from kindred.indexer.live import Live
 from kindred.indexer.versions import IndexFolder, Manifest
@@ -29,6 +30,11 @@ BATCH = 64
 """Items encoded between two looks at the catalogue: what a new item may wait behind."""
 LONGEST_PAUSE_S = 30.0
 FAILED_REBUILD_PAUSE_US = 30_000_000
+QUIET_US = 2_000_000
+"""Newer models are taken up when nothing has been trained or rolled back for this long: training
+brings stages into use one after the other."""
+LOOK_US = 250_000
+"""Pause between two looks at the models in use."""
 
 
 class Rebuild(Protocol):
@@ -54,16 +60,22 @@ class Builder:
         start_rebuild: Callable[[], Rebuild],
         *,
         open_writer: Callable[[], Live] | None = None,
+        modules: Modules = no_modules,
+        models: Callable[[], Mapping[str, str] | None] | None = None,
         poll_s: float = 0.1,
         clock: Callable[[], int] = micros_now,
     ) -> None:
         """`start_rebuild` starts `build_index` in another process. `open_writer` opens the `Live`
-        that writes to a server's collection, where there is one."""
+        that writes to a server's collection, where there is one. `modules` gives the encoders of
+        trained modules. `models` tells the versions in use by stage, None while some are being
+        trained; without it newer ones wait for the next build."""
         self._folder = IndexFolder(workspace.index)
         self._rebuild_after = settings.store.rebuild_after
         self._catalogue = catalogue
         self._cache = cache
-        self._encoders = {s: e for s, e in encoders.items() if e.cached}
+        self._base = {s: e for s, e in encoders.items() if e.cached}
+        self._modules = modules
+        self._models = models
         self._start_rebuild = start_rebuild
         self._open_writer = open_writer
         self._writer: Live | None = None
@@ -74,6 +86,12 @@ class Builder:
         self._not_before = 0
         self._spaces: set[str] = set()
         """Spaces that something has been encoded for."""
+        self._encoders: Mapping[str, Encoder] = self._base
+        self._version: str | None = None
+        """Whose learned encoders `_encoders` has"""
+        self._seen: Mapping[str, str] | None = None
+        self._seen_since = 0
+        self._look_at = 0
         manifest = self._manifest()
         self._head = manifest.sequence if manifest else catalogue.sequence
         self._backlog: deque[tuple[int, int]] = deque()
@@ -100,6 +118,7 @@ class Builder:
 
     def _warm(self) -> None:
         """Load what the first new item would wait for: a text model takes seconds."""
+        self._take_encoders()
         probe = Item(item_id="warm-up", title="warm-up")
         for space, encoder in self._encoders.items():
             try:
@@ -114,10 +133,26 @@ class Builder:
         True where there is more to do at once.
         """
         applied = self._follow()
+        self._take_encoders()
         self._take_new()
         self._work_backlog()
         self._tend()
         return bool(self._backlog) or applied
+
+    def _take_encoders(self) -> None:
+        """Those of the version in use: new items need vectors of the very modules that it names."""
+        current = self._folder.current()
+        if current == self._version:
+            return
+        manifest = self._manifest()
+        if manifest is None:
+            return
+        learned = self._modules(manifest.models)
+        self._encoders = {**self._base, **learned}
+        self._version = manifest.version
+        # While it was built, changes were encoded with the modules of the version before.
+        if learned and manifest.sequence < self._head:
+            self._backlog.append((manifest.sequence, self._head))
 
     def _take_new(self) -> None:
         """Encode a few new changes at once; many of them join the backlog."""
@@ -191,9 +226,12 @@ class Builder:
 
     def due(self) -> str | None:
         """Why the next version should be built now; None where the current one will do."""
+        self._take_encoders()
         manifest = self._manifest()
         if manifest is None:
             return "there is no index yet" if self._catalogue.active else None
+        if manifest.version != self._version:
+            return None  # it has just come: the next turn looks again
         for space, encoder in self._encoders.items():
             known = manifest.spaces.get(space)
             if known is not None and known.version != encoder.version:
@@ -203,7 +241,25 @@ class Builder:
         changes = self._catalogue.sequence - manifest.sequence
         if changes >= self._rebuild_after:
             return f"{changes} changes are in no graph"
-        return None
+        return "newer models are in use" if self._models_moved() else None
+
+    def _models_moved(self) -> bool:
+        """Whether other models are in use than the newest version was built with, and settled.
+
+        A version that somebody went back to is left alone.
+        """
+        now = self._clock()
+        if self._models is None or now < self._look_at:
+            return False
+        self._look_at = now + LOOK_US
+        found = self._models()
+        if found is None or found != self._seen:
+            self._seen, self._seen_since = found, now
+            return False
+        newest = max(self._folder.versions(), default=None)
+        if now - self._seen_since < QUIET_US or newest is None or self._folder.being_built():
+            return False
+        return self._folder.manifest(newest).models != found
 
     def _manifest(self) -> Manifest | None:
         try:

@@ -22,6 +22,7 @@ from kindred.indexer.changes import StoreWriter, difference, fresh_vectors
 from kindred.indexer.columns import Columns
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.encoders.cache import EncodingCache
+from kindred.indexer.encoders.factory import Modules, no_modules
 from kindred.indexer.guard import Guard
 from kindred.indexer.replica import Replica
 from kindred.indexer.store.homes import StoreHome, home_of
@@ -66,13 +67,14 @@ class Live:
         """Items shown without some of their vectors, which are being made."""
         self._replica = replica
         self._catalogue, self._cache, encoders = sources
-        self._encoders = {
+        self.encoders: Mapping[str, Encoder] = {
             space: encoder
             for space, encoder in encoders.items()
             if space in tables and encoder.version == manifest.spaces[space].version
         }
+        """Space -> what makes its vectors, learned modules included."""
         self._writer = writer
-        self._waiting: dict[str, dict[int, bytes]] = {space: {} for space in self._encoders}
+        self._waiting: dict[str, dict[int, bytes]] = {space: {} for space in self.encoders}
         self._guard = Guard()
         self._applying = threading.Lock()
         self._closed = False
@@ -89,11 +91,13 @@ class Live:
         replica: str,
         writes: bool = False,
         home: StoreHome | None = None,
+        modules: Modules = no_modules,
     ) -> Live:
         """Open the current version; `replica` is this process's name for its copy of the shard.
 
         Encoders whose version is not the manifest's are left aside: their spaces keep what they
-        have until the next build. `writes`: this process is the one that writes to a server's
+        have until the next build. `modules` gives the encoders of the trained modules that the
+        version names. `writes`: this process is the one that writes to a server's
         collection; a copied shard is always written to.
 
         Raises NotBuilt, ArtefactError for damaged files, VersionMismatch where the version was
@@ -108,8 +112,8 @@ class Live:
                     f"index {manifest.version} was built for store.kind = {manifest.store!r} and "
                     f"the setting is {home.kind!r}: run `kindred index`"
                 )
-            sources = (catalogue, cache, encoders)
             try:
+                sources = (catalogue, cache, {**encoders, **modules(manifest.models)})
                 return cls._of(folder.root, manifest, home, sources, replica, writes)
             except ArtefactError:
                 if folder.current() == manifest.version:
@@ -207,7 +211,7 @@ class Live:
         active = np.array([item.status is Status.ACTIVE for item in items])
         fresh = {
             space: fresh_vectors(encoder, self.manifest.spaces[space], self._cache, items)
-            for space, encoder in self._encoders.items()
+            for space, encoder in self.encoders.items()
         }
         with self._guard.writing():
             # The store first: where it fails, nothing has changed and the next call begins anew.

@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kindred.events.files import locked, sync
+from kindred.events.files import locked, sync, try_lock
 from kindred.schemas.errors import ArtefactError, NotBuilt
 from kindred.schemas.model import Card, FileFacts
 
@@ -200,6 +200,10 @@ class ModelStore:
         with locked(folder / ".training"):
             yield
 
+    def being_trained(self) -> bool:
+        """Whether some stage is being trained at this moment, in any process."""
+        return any(_held(lock) for lock in self.root.glob("*/.training"))
+
     @contextmanager
     def _locked(self, stage: str) -> Iterator[Path]:
         """One writer of a stage at a time, across processes."""
@@ -233,6 +237,11 @@ class _Hashed:
     @property
     def facts(self) -> FileFacts:
         return FileFacts(size=self._size, sha256=self._hash.hexdigest())
+
+
+def _held(lock: Path) -> bool:
+    with try_lock(lock) as free:
+        return not free and lock.exists()
 
 
 def _checked(name: str) -> str:

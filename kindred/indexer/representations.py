@@ -81,7 +81,9 @@ class Recipe:
     """One stage: where its maker lives, what it builds on, what it reads."""
 
     module: str
-    """Its `make` is a Maker, its `CODE` the revision."""
+    """Its `make` is a Maker, its `CODE` the revision. Where the stage gives items vectors, its
+    `load(artefact, others)` is what serves them, a `Learned`; `others` are the artefacts of `needs`
+    that the artefact's card names."""
     needs: tuple[str, ...] = ()
     """Stages; those that are not in the run are left out."""
     reads_log: bool = False

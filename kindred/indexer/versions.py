@@ -157,6 +157,10 @@ class IndexFolder:
         shutil.rmtree(aside, ignore_errors=True)
         return True
 
+    def being_built(self) -> bool:
+        """Whether a process is building at this moment."""
+        return held(self.root / ".building.lock")
+
     @contextmanager
     def building(self) -> Iterator[None]:
         """Hold this while building: there is one builder at a time. ArtefactError if not."""

@@ -7,7 +7,7 @@ the very same ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
@@ -40,7 +40,7 @@ class Learned(Protocol):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Spaces whose vectors it reads; those that have no encoder are absent."""
+        """Spaces whose vectors it reads; `embed` may get fewer of them."""
 
     def facts(self, item: Item) -> bytes:
         """What else of the item counts; empty for nothing."""
@@ -59,7 +59,8 @@ class LearnedEncoder:
         self, module: Learned, sources: Mapping[str, Encoder], cache: EncodingCache
     ) -> None:
         self.module = module
-        self._sources = {name: sources[name] for name in module.reads if name in sources}
+        self.sources = {name: sources[name] for name in module.reads if name in sources}
+        """By space; those that have no encoder are absent."""
         self._cache = cache
 
     @property
@@ -75,12 +76,12 @@ class LearnedEncoder:
     @property
     def version(self) -> str:
         """The module's, and those of everything that it reads."""
-        read = "\n".join(f"{name} {source.version}" for name, source in self._sources.items())
+        read = "\n".join(f"{name} {source.version}" for name, source in self.sources.items())
         return f"{self.module.version}/{blake2b(read.encode(), digest_size=4).hexdigest()}"
 
     def key(self, item: Item) -> bytes | None:
         """Hash of the sources' keys and of the module's own facts; None where there is nothing."""
-        keys = [source.key(item) for source in self._sources.values()]
+        keys = [source.key(item) for source in self.sources.values()]
         facts = self.module.facts(item)
         if not facts and not any(keys):
             return None
@@ -89,14 +90,52 @@ class LearnedEncoder:
 
     def size(self, item: Item) -> int:
         """As the sources have it."""
-        return max((source.size(item) for source in self._sources.values()), default=1)
+        return max((source.size(item) for source in self.sources.values()), default=1)
+
+    def read(self, items: Sequence[Item]) -> dict[str, tuple[Floats, Mask]]:
+        """The sources' vectors by space, from the cache where it has them.
+
+        A source that no item has anything for is absent: its model is not loaded for nothing.
+        """
+        return {
+            name: (made.vectors, made.present)
+            for name, source in self.sources.items()
+            if any(source.key(item) is not None for item in items)
+            for made in [encode_missing(items, source, self._cache)]
+        }
 
     def encode(self, items: Sequence[Item]) -> Encoded:
         """See Encoder.encode. An input that cannot be encoded is absent."""
-        read = {
-            name: (made.vectors, made.present)
-            for name, source in self._sources.items()
-            for made in [encode_missing(items, source, self._cache)]
-        }
-        vectors, present = self.module.embed(items, read)
-        return Encoded(np.where(present[:, None], vectors, 0).astype(np.float32), present, [])
+        return self.embed(items, self.read(items))
+
+    def embed(self, items: Sequence[Item], vectors: Vectors) -> Encoded:
+        """`encode` where the sources' vectors are at hand."""
+        made, present = self.module.embed(items, vectors)
+        return Encoded(np.where(present[:, None], made, 0).astype(np.float32), present, [])
+
+
+def encode_together(item: Item, encoders: Mapping[str, Encoder]) -> dict[str, Floats]:
+    """float32[1, d] by space, for the spaces that the item has something for.
+
+    Each encoder runs once, also where several modules read it, and nothing is kept: who asks about
+    an item that is in no catalogue leaves nothing behind.
+    """
+    made: dict[int, Encoded | None] = {}
+
+    def of(encoder: Encoder) -> Encoded | None:
+        if id(encoder) not in made:
+            made[id(encoder)] = _one(item, encoder, of)
+        return made[id(encoder)]
+
+    found = {space: of(encoder) for space, encoder in encoders.items()}
+    return {space: one.vectors for space, one in found.items() if one is not None and one.ok[0]}
+
+
+def _one(item: Item, encoder: Encoder, of: Callable[[Encoder], Encoded | None]) -> Encoded | None:
+    if encoder.key(item) is None:
+        return None
+    if not isinstance(encoder, LearnedEncoder):
+        return encoder.encode([item])
+    read = {name: of(source) for name, source in encoder.sources.items()}
+    there = {name: (one.vectors, one.ok) for name, one in read.items() if one is not None}
+    return encoder.embed([item], there)
