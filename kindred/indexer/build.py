@@ -46,6 +46,8 @@ WORDS: Mapping[str, Callable[[Item], str]] = {
     "texts": item_text,
     "images": lambda item: item.images[0] if item.images else "",
     "postcodes": lambda item: (item.location and item.location.postcode) or "",
+    "materials": lambda item: item.materials[0] if item.materials else "",
+    "attributes": lambda item: msgspec.json.encode(item.attributes).decode(),
 }
 """What `Content` keeps of each item."""
 

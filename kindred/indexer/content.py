@@ -25,3 +25,7 @@ class Content:
     """Reference of each row's main picture, empty where there is none."""
     postcodes: list[str] = field(default_factory=list)
     """Postcode of each row, empty where there is none."""
+    materials: list[str] = field(default_factory=list)
+    """First material of each row, empty where there is none."""
+    attributes: list[str] = field(default_factory=list)
+    """Attributes of each row as a JSON object."""
