@@ -315,9 +315,10 @@ class PlaceSettings(Settings, frozen=True, kw_only=True):
     """Supported postcodes whose mean stands for one without support, the nearest ones."""
     iterations: Positive = 15
     """Alternating sweeps."""
-    regularization: NonNegative = 0.1
-    """L2 penalty."""
-    alpha: NonNegative = 10.0
+    regularization: NonNegative = 30.0
+    """L2 penalty. Visitors know few places each: on the simulated market with barriers a penalty of
+    0.1 remembers them, and tells new ones worse than distance does."""
+    alpha: NonNegative = 1.0
     """Confidence that the mean cell has beyond that of an empty one."""
 
 
