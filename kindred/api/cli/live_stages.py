@@ -165,8 +165,8 @@ class StageTable:
                 return self._bars.get_renderable()
             names = list(self._rows)
             table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True)
-            for heading in ("stage", "state"):
-                table.add_column(heading, no_wrap=True)
+            table.add_column("stage", no_wrap=True)
+            table.add_column("state", no_wrap=True, min_width=len("failed its gate"))
             table.add_column("seconds", no_wrap=True, justify="right", min_width=7)
             table.add_column("version", no_wrap=True)
             table.add_column("what it says", no_wrap=True, overflow="ellipsis", ratio=1)

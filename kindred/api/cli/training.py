@@ -52,7 +52,12 @@ def command(
 
 
 def print_stages(rows: Sequence[StageRow], serving: Mapping[str, str]) -> None:
-    """What became of each stage, what the gates said, what changed and what is in use now."""
+    """What became of each stage, what the gates said, what changed and what is in use now.
+
+    Stages of the past, over which the ranker learns, are in the tables alone.
+    """
+    from kindred.rerank.stages import PAST
+
     if not rows:
         click.echo("No event yet: `kindred import events` brings them.")
         return
@@ -69,7 +74,11 @@ def print_stages(rows: Sequence[StageRow], serving: Mapping[str, str]) -> None:
             ("stage", "version", "gate", "what it said"),
             [(r.stage, r.version, _gate(r), r.gate) for r in judged],
         )
-    changed = [f"{r.stage} {r.before or 'none'} -> {r.now}" for r in rows if r.now != r.before]
+    changed = [
+        f"{r.stage} {r.before or 'none'} -> {r.now}"
+        for r in rows
+        if r.now != r.before and not r.stage.endswith(PAST)
+    ]
     starts = [f"{r.stage} {r.version} from {r.start}" for r in rows if r.start is not None]
     for heading, found in (
         ("Changed", changed or ["nothing"]),
