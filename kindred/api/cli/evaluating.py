@@ -8,12 +8,16 @@ from typing import Any
 
 import click
 
+from kindred.api.cli.evaluating_representations import representations
 from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
 
 
 @click.group()
 def command() -> None:
     """Measure answers against what happened, split by time."""
+
+
+command.add_command(representations)
 
 
 def numbers(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:

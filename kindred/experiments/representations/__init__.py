@@ -1,0 +1,1 @@
+"""What the item representations are worth: one task, asked of each of them and of the funnel."""
