@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from kindred.api.cli import main
 from kindred.indexer.models import ModelStore
-from kindred.schemas.model import Card, Gate
+from kindred.schemas.model import Card, Gate, Start
 from kindred.schemas.workspace import Workspace
 
 
@@ -110,3 +110,42 @@ def test_the_table_and_an_empty_workspace_are_readable(workspace: Path, tmp_path
     assert "hit_rate_10 0.2" in text
     assert "2023-11-14 22:13" in text
     assert "kindred train" in run(main, ["-w", str(tmp_path / "none"), "models", "list"]).stdout
+
+
+def test_nested_metrics_and_a_warm_start_are_readable(tmp_path: Path) -> None:
+    measured = {"text": {"HR@10": 0.125, "error": 0.0107, "asked": 960}, "layers": [64, 32]}
+    card = Card(
+        stage="hybrid",
+        key="k",
+        code=1,
+        inputs={"until": "1700000000000000"},
+        metrics={"summary": "good", "cold items": measured},
+        gate=Gate(passed=True, reason="good"),
+        created=1_700_000_000_000_000,
+        start=Start(version="000001", cold_key="c", anew=1_699_900_000_000_000),
+    )
+    ModelStore(Workspace(tmp_path).models).publish("hybrid", card)
+    run, wide = CliRunner().invoke, {"COLUMNS": "200"}
+    shown = run(main, ["-w", str(tmp_path), "models", "show", "hybrid"], env=wide).stdout
+    told = {line.rsplit("  ", 1)[0].strip(): line.rsplit("  ", 1)[-1] for line in lines_of(shown)}
+    assert told["metrics.cold items.text.HR@10"] == "0.125 ± 0.011"
+    assert told["metrics.cold items.text.asked"] == "960"
+    assert told["metrics.cold items.layers"] == "64, 32"
+    assert told["inputs.until"] == "2023-11-14 22:13"
+    assert told["start"] == "from version 000001; last trained anew 2023-11-13 18:26"
+    listed = run(main, ["-w", str(tmp_path), "models", "list"], env=wide).stdout
+    assert "cold items.text.HR@10 0.125 ± 0.011" in listed
+    assert kindred(tmp_path, "list")[1][0]["start"] == "000001"
+
+
+def lines_of(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def test_stages_of_the_past_are_listed_last(workspace: Path) -> None:
+    store = ModelStore(Workspace(workspace).models)
+    gate = Gate(passed=True, reason="good")
+    for stage in ("air_past", "words", "air_before"):
+        store.publish(stage, Card(stage=stage, key="k", code=1, gate=gate, created=1))
+    listed = [v["stage"] for v in kindred(workspace, "list")[1]]
+    assert list(dict.fromkeys(listed)) == ["als", "words", "air_before", "air_past"]

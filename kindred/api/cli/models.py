@@ -16,6 +16,9 @@ from kindred.schemas.workspace import Workspace
 if TYPE_CHECKING:
     from kindred.indexer.models import ModelStore
 
+MOMENTS = ("inputs.until", "inputs.start")
+"""Inputs that are µs."""
+
 
 class Listed(msgspec.Struct, frozen=True):
     """One version in `kindred models list`."""
@@ -29,6 +32,8 @@ class Listed(msgspec.Struct, frozen=True):
     created: int
     seconds: float
     metrics: dict[str, Any]
+    start: str | None = None
+    """Version that its training started from."""
 
 
 class Switched(msgspec.Struct, frozen=True):
@@ -53,7 +58,7 @@ def list_versions(context: dict[str, Path], stage: str | None, as_json: bool) ->
     store = _store(context)
     found = [
         listed
-        for name in ([stage] if stage else store.stages())
+        for name in ([stage] if stage else sorted(store.stages(), key=_in_the_past))
         for version in store.versions(name)
         if (listed := _listed(store, name, version))
     ]
@@ -65,13 +70,13 @@ def list_versions(context: dict[str, Path], stage: str | None, as_json: bool) ->
         return
     print_table(
         "",
-        ["stage", "version", "state", "made", "seconds", "metrics", "gate"],
+        ["stage", "version", "state", "made", "seconds", "start", "metrics", "gate"],
         [
-            [v.stage, v.version, v.state, _when(v.created), round(v.seconds, 1),
+            [v.stage, v.version, v.state, _when(v.created), round(v.seconds, 1), v.start,
              _headline(v.metrics), v.reason]
             for v in found
         ],
-        spare=("made", "metrics", "seconds"),
+        spare=("made", "metrics", "seconds", "start"),
     )  # fmt: skip
 
 
@@ -137,7 +142,15 @@ def _listed(store: ModelStore, stage: str, version: str) -> Listed:
         state = "withdrawn"
     else:
         state = "kept" if card.gate.passed else "refused"
-    return Listed(stage, version, state, card.gate.reason, card.created, card.seconds, card.metrics)
+    start = None if card.start is None else card.start.version
+    return Listed(
+        stage, version, state, card.gate.reason, card.created, card.seconds, card.metrics, start
+    )
+
+
+def _in_the_past(stage: str) -> tuple[bool, str]:
+    """Stages that only the ranker or an evaluation learns over come last."""
+    return stage.endswith(("_past", "_before")), stage
 
 
 def _report(switched: Switched, as_json: bool) -> None:
@@ -152,22 +165,57 @@ def _when(micros: int) -> str:
 
 
 def _headline(metrics: dict[str, Any]) -> str:
-    """The first few numbers, in one cell."""
-    numbers = [(k, v) for k, v in metrics.items() if isinstance(v, int | float)]
-    return ", ".join(f"{name} {value:.4g}" for name, value in numbers[:4])
+    """The first few numbers, in one cell: plain ones, then those with an error, then others."""
+    plain = [(name, value) for name, value in metrics.items() if _number(value)]
+    nested = [
+        line
+        for name, value in metrics.items()
+        if isinstance(value, dict)
+        for line in _flat(name, value)
+    ]
+    measured = [line for line in nested if isinstance(line[1], str) and " ± " in line[1]]
+    others = [line for line in nested if _number(line[1])]
+    told = [*plain[:4], *measured, *others]
+    return ", ".join(f"{k} {v}" if isinstance(v, str) else f"{k} {v:.4g}" for k, v in told[:4])
 
 
 def _lines(card: Card) -> list[tuple[str, Any]]:
     """Field and value, nested fields by their dotted names."""
     made = _when(card.created)
     lines: list[tuple[str, Any]] = [("made", made), ("seconds", card.seconds), ("seed", card.seed)]
+    if card.start is not None:
+        anew = _when(card.start.anew)
+        lines.append(("start", f"from version {card.start.version}; last trained anew {anew}"))
     lines += [("gate", "passed" if card.gate.passed else "refused"), ("reason", card.gate.reason)]
     for field in ("metrics", "inputs", "settings"):
         lines += _flat(field, getattr(card, field))
+    lines = [(name, _moment(value) if name in MOMENTS else value) for name, value in lines]
     return [*lines, *((f"files.{n}", f"{f.size:,} bytes") for n, f in card.files.items())]
 
 
 def _flat(name: str, value: Any) -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [line for key, item in value.items() for line in _flat(f"{name}.{key}", item)]
-    return [(name, value)]
+    """One line for each plain value; a number is in one line with its standard error."""
+    if not isinstance(value, dict):
+        return [(name, _told(value))]
+    error = value.get("error")
+    if _number(error) and len(value) > 1:
+        (first, number), *rest = [(k, v) for k, v in value.items() if k != "error"]
+        if _number(number):
+            line = (f"{name}.{first}", f"{number:.4g} ± {error:.2g}")
+            return [line, *(more for k, v in rest for more in _flat(f"{name}.{k}", v))]
+    return [line for key, item in value.items() for line in _flat(f"{name}.{key}", item)]
+
+
+def _moment(micros: str) -> str:
+    return _when(int(micros)) if micros.isdecimal() else micros
+
+
+def _told(value: Any) -> Any:
+    """A list is written without its brackets."""
+    if isinstance(value, list) and not any(isinstance(v, list | dict) for v in value):
+        return ", ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in value)
+    return value
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
