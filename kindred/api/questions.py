@@ -9,6 +9,7 @@ import numpy as np
 import structlog
 
 from kindred.events.sessions import Sessions
+from kindred.indexer.behaviour.users import user_keys
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.encoders.learned import encode_together
@@ -76,6 +77,7 @@ class Questions:
             filters=request.filters,
             exclude_seeds=True,
             place=request.place,
+            subject=request.subject,
             dislike=(*request.dislike, *seeds.dismissed),
         )
         if item is not None:
@@ -94,6 +96,7 @@ class Questions:
             filters=request.filters,
             exclude_seeds=request.exclude_seen,
             place=request.place,
+            subject=request.subject,
             dislike=seeds.dismissed,
         )
         return Question(queries=queries, seeds=seeds, degraded=degraded)
@@ -127,6 +130,7 @@ class Questions:
         filters: Filters,
         exclude_seeds: bool,
         place: Place | None,
+        subject: Subject | None,
         dislike: Sequence[str] = (),
     ) -> Queries:
         columns = funnel.corpus.columns
@@ -145,6 +149,7 @@ class Questions:
             exclude_seeds=exclude_seeds,
             places=[place],
             dislikes=(np.array([0, len(away)]), away),
+            users=user_keys([None if subject is None else subject.user_id]),
         )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kindred.indexer.behaviour.interactions import Interactions
+from kindred.indexer.behaviour.users import Keys
 from kindred.retrieval.segments import offsets_of, owners_of, segment_sum
 from kindred.schemas.ranking import Candidates, Mask, Rows
 
@@ -36,6 +37,8 @@ class Examples:
     """int64[Q] µs: time of the newest seed"""
     subject: NDArray[np.int32]
     """int32[Q]: who, for clustered intervals"""
+    users: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """uint64[Q]: `users.user_key` of who asks; empty where that is not known"""
 
     def __len__(self) -> int:
         return len(self.now)
@@ -53,6 +56,7 @@ class Examples:
             grades=self.grades[after],
             now=self.now[index],
             subject=self.subject[index],
+            users=self.users[index] if len(self.users) else self.users,
         )
 
     def grade(self, candidates: Candidates, size: int) -> NDArray[np.int8]:
@@ -80,6 +84,7 @@ def joined(parts: Sequence[Examples]) -> Examples:
         grades=np.concatenate([p.grades for p in parts]),
         now=np.concatenate([p.now for p in parts]),
         subject=np.concatenate([p.subject for p in parts]),
+        users=np.concatenate([p.users for p in parts]),
     )
     return whole.take(np.argsort(whole.now, kind="stable"))
 
@@ -139,6 +144,9 @@ def cut_sessions(
         grades=np.where(ts[after] == next_ts[owner[after]], NEXT, LATER).astype(np.int8),
         now=interactions.ts[newest],
         subject=interactions.subject[newest],
+        users=interactions.users[interactions.subject[newest]]
+        if len(interactions.users)
+        else interactions.users,
     )
     return examples.take(np.argsort(examples.now, kind="stable"))
 

@@ -17,6 +17,7 @@ from kindred.indexer.behaviour.history import History, bestsellers
 from kindred.indexer.behaviour.interactions import Interactions, action_weights
 from kindred.indexer.behaviour.pairs import PairTable
 from kindred.indexer.behaviour.stages import NAMES, behaviour_stages
+from kindred.indexer.behaviour.users import UserFactors
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact
 from kindred.indexer.representations import SPACES, full_name
@@ -86,6 +87,7 @@ def corpus_of(
         history=history,
         bestsellers=best,
         exposure=Exposure.load(arrays["exposure"]) if "exposure" in arrays else None,
+        users=UserFactors.of(arrays["als"]) if "als" in arrays else None,
     )
 
 

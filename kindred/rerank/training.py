@@ -63,6 +63,7 @@ def as_queries(
         half_life=funnel.recall.session_half_life,
         action_weights=seed_weights(action_weights, examples.actions),
         exclude_seeds=not repeats,
+        users=examples.users if len(examples.users) else None,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from kindred.indexer.behaviour.users import Keys
 from kindred.indexer.columns import Columns
 from kindred.indexer.store.tables import VectorTable
 from kindred.retrieval.segments import last_of, lengths_of, offsets_of, owners_of, segment_sum, unit
@@ -132,6 +133,8 @@ class Queries:
     lon: Doubles
     dislike_offsets: Rows
     dislikes: Rows
+    users: Keys | None = None
+    """uint64[Q]: `users.user_key` of who asks, NOBODY where not logged in; None for nobody"""
     inline: Mapping[str, Floats] = field(default_factory=dict)
     """space -> float32[Q, d]: vectors of inline items, for queries without seeds"""
     made: dict[str, tuple[Floats, Mask]] = field(default_factory=dict, init=False, compare=False)
@@ -206,6 +209,7 @@ def make_queries(
     exclude_seeds: bool | Mask = True,
     places: Sequence[Place | None] | None = None,
     dislikes: tuple[Rows, Rows] | None = None,
+    users: Keys | None = None,
 ) -> Queries:
     """A batch from ragged seed rows; unknown seeds (row -1) are dropped.
 
@@ -243,4 +247,5 @@ def make_queries(
         lon=place[:, 1],
         dislike_offsets=dislike_offsets,
         dislikes=disliked,
+        users=users,
     )

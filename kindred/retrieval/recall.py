@@ -9,6 +9,7 @@ import numpy as np
 
 from kindred.indexer.store.port import Plan, Search
 from kindred.retrieval.merge import Finds, merge
+from kindred.retrieval.personal import personal
 from kindred.retrieval.plan import search_as_planned
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.segments import owners_of
@@ -51,6 +52,8 @@ def recall(
         by_space = {n: quotas[n] for n in SPACES if n in quotas}
         nearby, plans = nearest(queries, corpus, by_space, spare)
         found |= nearby
+        if "user" in quotas:
+            found["user"] = personal(queries, corpus, quotas["user"] + spare)
     except StoreError as error:
         degraded = (f"recall: vector sources left out ({error})",)
     for name, source in MEMORY.items():

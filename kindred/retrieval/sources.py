@@ -14,6 +14,7 @@ import numpy as np
 from kindred.indexer.behaviour.exposure import Exposure
 from kindred.indexer.behaviour.history import Bestsellers, History
 from kindred.indexer.behaviour.pairs import PairTable
+from kindred.indexer.behaviour.users import UserFactors
 from kindred.indexer.columns import Columns, haversine
 from kindred.indexer.store.port import VectorSearch
 from kindred.indexer.store.tables import VectorTable
@@ -31,7 +32,7 @@ SPACES = ("als", "text", "image", "attributes", *LEARNED)
 """Vector spaces that recall asks, where the index has them."""
 SOURCES = (
     "pairs", "forward", "als", "text", "image", "attributes", "popular", "fresh", "revisit",
-    *LEARNED,
+    *LEARNED, "user",
 )  # fmt: skip
 """Every source; its place here is its bit and its column, so new ones go at the end."""
 FRESH_POOL = 2000
@@ -52,6 +53,7 @@ class Corpus:
     history: History | None = None
     bestsellers: Bestsellers | None = None
     exposure: Exposure | None = None
+    users: UserFactors | None = None
 
 
 @dataclass(frozen=True, slots=True)

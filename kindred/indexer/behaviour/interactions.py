@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from kindred.indexer.behaviour.users import NOBODY, Keys, user_keys
 from kindred.schemas.clock import MINUTE
 from kindred.schemas.event import ACTION_CODE, ACTIONS
 from kindred.schemas.ranking import Floats, Mask, Rows
@@ -51,6 +52,9 @@ class Interactions:
     """int64[n]: microseconds UTC, never falling"""
     subjects: NDArray[np.uint64]
     """uint64[U]: hashes of the subjects' ids; `subject_names` turns them back"""
+    users: Keys = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """uint64[U]: `users.user_key` of each subject, NOBODY for devices and sessions; empty where
+    the log was read without ids"""
 
     def __len__(self) -> int:
         return len(self.ts)
@@ -140,7 +144,25 @@ def load_interactions(
         .collect(engine="streaming")
         .sort("ts", "tie")
     )
-    return _with_codes(frame, settings.session_gap_minutes * MINUTE)
+    log = _with_codes(frame, settings.session_gap_minutes * MINUTE)
+    return replace(log, users=_user_keys(events.filter(wanted), log.subjects))
+
+
+def _user_keys(events: pl.LazyFrame, subjects: NDArray[np.uint64]) -> Keys:
+    """uint64[U]: the key of each subject that is a user."""
+    named = (
+        events.filter(pl.col("user_id").is_not_null())
+        .select(key=_subject_hash(), name="user_id")
+        .unique("key")
+        .collect(engine="streaming")
+    )
+    at = np.searchsorted(subjects, named["key"].to_numpy())
+    at = np.minimum(at, max(len(subjects) - 1, 0))
+    there = subjects[at] == named["key"].to_numpy() if len(subjects) else np.zeros(0, bool)
+    keys = np.full(len(subjects), NOBODY, np.uint64)
+    if there.any():
+        keys[at[there]] = user_keys(named["name"].filter(pl.Series(there)))
+    return keys
 
 
 def subject_names(events: pl.LazyFrame, interactions: Interactions) -> list[str]:

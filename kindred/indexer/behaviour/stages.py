@@ -18,9 +18,10 @@ from kindred.indexer.behaviour.als import train_als
 from kindred.indexer.behaviour.exposure import item_exposure
 from kindred.indexer.behaviour.history import item_history
 from kindred.indexer.behaviour.holdout import (
+    FEW,
     NextItem,
+    gate_questions,
     hit_rate,
-    last_items,
     table_ranks,
     vector_ranks,
     without_targets,
@@ -30,6 +31,7 @@ from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import count_pairs
 from kindred.indexer.behaviour.signals import CODE as SIGNALS_CODE
 from kindred.indexer.behaviour.signals import counted_signals, make_signals
+from kindred.indexer.behaviour.users import named_users
 from kindred.indexer.models import Artefact
 from kindred.indexer.stages import Made, Stage
 from kindred.schemas.model import Card, Gate
@@ -38,19 +40,13 @@ from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import KindredSettings
 
 Maker = Callable[[Mapping[str, Artefact], Progress], Made]
-CODE = 4
+CODE = 5
 """Revision of what these stages do."""
 SIGNALS = "signals"
 """The stage that counts what actions are worth; it comes before `als`, which needs it."""
 NAMES = ("pairs", "forward", "als", "history", "exposure")
 UNJUDGED = ("history", "exposure")
 """Facts: they have no gate."""
-QUESTIONS = 1000
-"""At most this many visits are asked about, and one for each hundred events."""
-SCORES = 200_000_000
-"""At most this many scores of vectors are computed for a gate: fewer questions to more items."""
-FEW = 100
-"""With fewer questions than this a gate says nothing."""
 SHARE = 0.95
 """A version must reach this share of the hit rate of the one in use, give or take two errors."""
 
@@ -163,7 +159,7 @@ class _Makers:
 
     @cached_property
     def questions(self) -> NextItem:
-        return last_items(self.past, min(QUESTIONS, len(self.past) // 100))
+        return gate_questions(self.past, self.size)
 
     def signals(self, _: Mapping[str, Artefact], __: Progress) -> Made:
         """What each action is worth, counted."""
@@ -186,8 +182,7 @@ class _Makers:
     def als(self, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
         """Trained once, so the model in use lacks the events that were asked for: 1 % at most."""
         counted = artefacts.get(SIGNALS + self.suffix)
-        few = self.questions.head(max(FEW, SCORES // max(self.size, 1)))
-        past = without_targets(self.past, few) if self.judged else self.past
+        past = without_targets(self.past, self.questions) if self.judged else self.past
         model = train_als(
             past,
             self.size,
@@ -201,10 +196,14 @@ class _Makers:
         dropped = model.dropped
         counts = {name: getattr(dropped, name) for name in dropped.__slots__}
         return Made(
-            arrays={**model.arrays(), "unit": unit},
+            arrays={
+                **model.arrays(),
+                "unit": unit,
+                **named_users(model.subjects, past.users, model.users),
+            },
             metrics={
                 "dropped": counts,
-                **(_metrics(vector_ranks(unit, few)) if self.judged else {}),
+                **(_metrics(vector_ranks(unit, self.questions)) if self.judged else {}),
             },
             summary=f"{int(model.present.sum()):,} items, {dropped.items:,} with too few events",
         )

@@ -14,6 +14,7 @@ from kindred.indexer.behaviour.history import History
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import PairTable, count_pairs
 from kindred.indexer.behaviour.stages import NAMES, SIGNALS, behaviour_stages, judge
+from kindred.indexer.behaviour.users import UserFactors
 from kindred.indexer.models import ModelStore
 from kindred.indexer.stages import Made, StageRow, run_stages
 from kindred.schemas.model import Card, Gate
@@ -58,6 +59,26 @@ def test_every_stage_is_kept_and_can_be_loaded(store: ModelStore):
     np.testing.assert_allclose(als.unit(), store.load("als").arrays["unit"], atol=1e-6)
     assert rows["pairs"].metrics["next_item"]["hit_rate"] > 0.9
     assert "nothing to compare with" in store.card("pairs").gate.reason
+
+
+def test_factors_of_users_are_kept_under_their_keys(store: ModelStore):
+    log = market()
+    keys = np.where(log.subjects % 3 > 0, log.subjects + 7, 0).astype(np.uint64)
+    run(store, replace(log, users=keys), "e1")
+    arrays = store.load("als").arrays
+    users = UserFactors.of(arrays)
+    assert users is not None
+    assert (np.diff(users.keys.astype(np.int64)) > 0).all()
+    assert set(users.keys.tolist()) <= set(keys[keys > 0].tolist())
+    assert len(users.keys) > 200
+    # Visitors keep to a shelf: what their factors like best stands on it.
+    vectors, known = users.vectors(np.array([8, 9, 10, 11, 12, 999], np.uint64))
+    subjects = np.array([1, 2, 3, 4, 5, 0])
+    assert known.tolist() == [True, True, False, True, True, False]
+    best = np.argsort(-(vectors @ users.items.T), axis=1)[:, :5]
+    assert (best[known] // 10 == subjects[known][:, None] % 6).mean() > 0.9
+    run(store, log, "e2")
+    assert UserFactors.of(store.load("als").arrays) is None
 
 
 def test_a_log_that_lost_its_sense_does_not_replace_what_is_in_use(store: ModelStore):

@@ -15,6 +15,7 @@ from kindred.indexer.behaviour.interactions import (
     load_interactions,
     subject_names,
 )
+from kindred.indexer.behaviour.users import user_key
 from kindred.schemas.event import ACTION_CODE, Action, EntityKind, Event
 from kindred.schemas.settings import SignalSettings
 
@@ -146,3 +147,17 @@ def test_the_order_of_arrival_changes_nothing(order: list[int]):
     expected, found = load(events), load([events[i] for i in order])
     for name in ("subject", "session", "row", "action", "ts", "subjects"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_only_users_who_logged_in_have_a_key_that_lasts():
+    events = [
+        event(entity_id="a", user_id="x", device_id="d"),
+        event(entity_id="b", user_id="y"),
+        event(entity_id="a", user_id=None, device_id="x"),
+        event(entity_id="a", user_id=None, session_id="y"),
+        event(entity_id="nowhere", user_id="z"),
+    ]
+    found = load(events)
+    keys = found.users[found.subject]
+    assert sorted(keys.tolist()) == sorted([0, 0, user_key("x"), user_key("y")])
+    assert len(load([]).users) == 0
