@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from kindred.indexer.behaviour.holdout import NextItem, last_items, without_targets
+from kindred.indexer.behaviour.holdout import NextItem, gate_questions, without_targets
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.content import Content
 from kindred.indexer.models import Artefact
@@ -24,9 +24,6 @@ from kindred.indexer.stages import Made, Stage
 from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
-
-QUESTIONS = 2000
-"""At most this many visits are asked about at a gate, and one for each hundred events."""
 
 
 def no_previous(_: str) -> Artefact | None:
@@ -65,7 +62,7 @@ class Given:
     @cached_property
     def questions(self) -> NextItem:
         """What gates ask: the last item of the newest visits."""
-        return last_items(self.past, min(QUESTIONS, len(self.past) // 100))
+        return gate_questions(self.past, self.size)
 
     @cached_property
     def training(self) -> Interactions:

@@ -10,6 +10,12 @@ from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import PairTable, ranges
 from kindred.schemas.ranking import Doubles, Floats, Rows
 
+QUESTIONS = 2000
+"""At most this many visits are asked about at a gate, and one for each hundred events."""
+SCORES = 200_000_000
+"""At most this many scores of vectors are computed for a gate: fewer questions to more items."""
+FEW = 100
+"""With fewer questions than this a gate says nothing."""
 SCORES_AT_ONCE = 50_000_000
 """Cells of a dense score matrix held at once (float32: 200 MB)."""
 
@@ -37,16 +43,23 @@ class NextItem:
         """int64[n]: the question of each seed."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
-    def head(self, limit: int) -> NextItem:
-        """The first `limit` questions: those about the newest visits."""
-        offsets = self.offsets[: limit + 1]
+    def take(self, index: Rows) -> NextItem:
+        """Those at `index`."""
+        counts = np.diff(self.offsets)[index]
+        at = ranges(self.offsets[index], counts)
         return NextItem(
-            offsets=offsets,
-            seeds=self.seeds[: offsets[-1]],
-            weights=self.weights[: offsets[-1]],
-            targets=self.targets[:limit],
-            events=self.events[:limit],
+            offsets=np.append(0, np.cumsum(counts)),
+            seeds=self.seeds[at],
+            weights=self.weights[at],
+            targets=self.targets[index],
+            events=self.events[index],
         )
+
+
+def gate_questions(past: Interactions, size: int) -> NextItem:
+    """What the gates of all stages ask of the newest visits of `past`, over `size` rows."""
+    few = max(FEW, SCORES // max(size, 1))
+    return last_items(past, min(QUESTIONS, few, len(past) // 100))
 
 
 def last_items(interactions: Interactions, limit: int, half_life: float = 3.0) -> NextItem:

@@ -20,7 +20,7 @@ from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
 
 BAGS = ("category", "brand", "colour")
 """Groups of words that every tower may read."""
-BUCKETS = 1 << 15
+BUCKETS = 1 << 13
 """Places that words are hashed to, 0 left for none."""
 PRICE = "price"
 """The dense input made of the price: log, about -1 to 1."""
