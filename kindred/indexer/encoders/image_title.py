@@ -1,0 +1,299 @@
+"""Where a picture's title would be: one space for words and pictures (SPEC F8).
+
+Seven dense layers lead from the frozen image backbone to the mean word vector of the first five
+words of the title (squared error; examples drawn evenly from the subcategories). FINN found that
+category labels make a worse target than words, and training a net on the pictures alone fails.
+
+A title and a picture then lie in one space, so a listing with words alone finds one with a picture
+alone, and the other way round. Word vectors share a large common part, which says nothing: the
+mean target is taken off both sides. An item's vector is the mean direction of what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kindred.indexer.content import Content
+from kindred.indexer.encoders.agreement import mean_interval
+from kindred.indexer.encoders.dense import (
+    Dense,
+    Scale,
+    Split,
+    cosines,
+    dense_layers,
+    folded,
+    ridge,
+    unit_rows,
+)
+from kindred.indexer.encoders.learned import Vectors
+from kindred.indexer.encoders.words import Words
+from kindred.indexer.models import Artefact
+from kindred.indexer.representations import SPACES, Given
+from kindred.indexer.stages import Made
+from kindred.indexer.training import fit, seeded
+from kindred.schemas.item import Item
+from kindred.schemas.progress import Progress
+from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
+from kindred.schemas.settings import ImageTitleSettings
+
+CODE = 1
+IMAGE = "image"
+"""The space of the frozen backbone's vectors."""
+FEWEST = 200
+"""With fewer titled pictures than this nothing is learned."""
+PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4, 1e5)
+"""Of the ridge regression that the layers must beat; the development part chooses."""
+
+
+@dataclass(frozen=True)
+class SharedSpace:
+    """The trained layers and the words, as a `Learned` module."""
+
+    words: Words
+    layers: Dense
+    centre: Floats
+    """float32[d]: what all titles have in common"""
+    first: int
+    """Words read of a title."""
+    version: str = ""
+    space: str = SPACES["image_title"]
+    reads: tuple[str, ...] = (IMAGE,)
+
+    @classmethod
+    def of(cls, artefact: Artefact) -> SharedSpace:
+        """As kept by `make`."""
+        arrays = artefact.arrays
+        words = Words(tuple(artefact.texts["words"].split("\n")), arrays["vectors"])
+        version = f"image_title/{artefact.card.key}"
+        return cls(words, Dense(arrays), arrays["centre"], int(arrays["first"]), version)
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self.words.dim
+
+    def facts(self, item: Item) -> bytes:
+        """The title."""
+        return item.title.encode()
+
+    def embed(self, items: Sequence[Item], vectors: Vectors) -> tuple[Floats, Mask]:
+        """See Learned.embed."""
+        none = np.zeros((len(items), 0), np.float32), np.zeros(len(items), np.bool_)
+        return self.joined([item.title for item in items], *vectors.get(IMAGE, none))
+
+    def joined(self, titles: Sequence[str], pictures: Floats, shown: Mask) -> tuple[Floats, Mask]:
+        """(float32[n, d] unit, bool[n]) of n titles and backbone vectors, `shown` where there."""
+        said, has_words = self.of_titles(titles)
+        seen, has_picture = said * 0, np.zeros(len(said), np.bool_)
+        at = np.flatnonzero(shown)
+        if len(at):
+            seen[at], has_picture[at] = self.of_pictures(pictures[at])
+        return unit_rows(said + seen, has_words | has_picture)
+
+    def of_titles(self, titles: Sequence[str]) -> tuple[Floats, Mask]:
+        """(float32[n, d] unit, bool[n]): the words' side."""
+        means, present = self.words.mean_of_first(titles, self.first)
+        return unit_rows(means - self.centre, present)
+
+    def of_pictures(self, pictures: Floats) -> tuple[Floats, Mask]:
+        """(float32[n, d] unit, bool[n]): the pictures' side."""
+        return unit_rows(self.layers(pictures))
+
+
+def load(artefact: Artefact, _: Mapping[str, Artefact]) -> SharedSpace:
+    """The module that serves."""
+    return SharedSpace.of(artefact)
+
+
+@dataclass(frozen=True)
+class TitledPictures:
+    """n items with a picture and words in their title."""
+
+    rows: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+    """int64[n]: of the catalogue"""
+    pictures: Floats = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+    """float32[n, d]: backbone vectors"""
+    targets: Floats = field(default_factory=lambda: np.zeros((0, 1), np.float32))
+    """float32[n, w]: mean directions of the titles' first words"""
+    titles: NDArray[Any] = field(default_factory=lambda: np.zeros(0, np.str_))
+    classes: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+    """int64[n]: subcategory, or the top category where there is none; -1 unknown"""
+    reason: str = ""
+    """Why there is nothing to learn, where that is so."""
+
+
+def titled_pictures(
+    content: Content, words: Words, settings: ImageTitleSettings, seed: int
+) -> TitledPictures:
+    """Of the catalogue's rows those to learn from, at most `settings.items`, drawn."""
+    if (table := content.tables.get(IMAGE)) is None or not table.present.any():
+        return TitledPictures(reason="no item has a picture")
+    rows = np.flatnonzero(table.present[: len(content.titles)])
+    if len(rows) > settings.items:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, settings.items, replace=False))
+    targets, present = words.mean_of_first([content.titles[r] for r in rows], settings.words)
+    rows = rows[present]
+    if len(rows) < FEWEST:
+        return TitledPictures(reason=f"{len(rows)} pictures with a title are too few to learn from")
+    levels = content.columns.category[rows][:, :2]
+    return TitledPictures(
+        rows=rows,
+        pictures=table.vectors[rows],
+        targets=targets[present],
+        titles=np.array([content.titles[r] for r in rows]),
+        classes=np.where(levels[:, 1] >= 0, levels[:, 1], levels[:, 0]).astype(np.int64),
+    )
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Trained layers, the ridge regression beside them, and how it went."""
+
+    layers: Dense
+    ridge: Dense
+    centre: Floats
+    facts: Mapping[str, Any]
+
+
+def train_projection(
+    data: TitledPictures,
+    split: Split,
+    settings: ImageTitleSettings,
+    seed: int,
+    *,
+    threads: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> Projection:
+    """Learn from the training part; the development part chooses the epoch and the penalty."""
+    learned, chosen = split.training, split.development
+    centre = data.targets[learned].mean(axis=0)
+    wanted = data.targets - centre
+    scale = Scale.of(data.pictures[learned])
+    scaled = scale(data.pictures)
+    even = _evenly(data.classes[learned])
+    draw = np.random.default_rng(seed)
+    with seeded(seed, threads) as torch:
+        sizes = (scaled.shape[1], *settings.layers, wanted.shape[1])
+        net = dense_layers(sizes).to(device)
+        x = torch.from_numpy(scaled).to(device)
+        y = torch.from_numpy(wanted.astype(np.float32)).to(device)
+
+        def loss_of(part: Rows) -> Any:
+            drawn = learned[np.searchsorted(even, draw.random(len(part)))]
+            at = torch.from_numpy(drawn).to(device)
+            return ((net(x[at]) - y[at]) ** 2).sum(1).mean()
+
+        def score() -> float:
+            with torch.inference_mode():
+                found = net(x[torch.from_numpy(chosen).to(device)]).cpu().numpy()
+            return float(cosines(found, wanted[chosen]).mean())
+
+        trained = fit(
+            net, len(learned), loss_of, settings.loop, seed=seed, name="image_title",
+            progress=progress, score=score if len(chosen) else None,
+        )  # fmt: skip
+        layers = Dense(folded(net, scale))
+    straight, penalty = _best_ridge(scaled, wanted, learned, chosen, scale)
+    return Projection(
+        layers, straight, centre.astype(np.float32), {**trained.facts, "ridge penalty": penalty}
+    )
+
+
+def _evenly(classes: Rows) -> Doubles:
+    """float64[n]: cumulated chances of n examples by which each class comes equally often."""
+    _, inverse, counts = np.unique(classes, return_inverse=True, return_counts=True)
+    weight = 1.0 / counts[inverse]
+    cumulated: Doubles = np.cumsum(weight) / weight.sum()
+    cumulated[-1] = 1.0
+    return cumulated
+
+
+def _best_ridge(
+    scaled: Floats, wanted: Floats, learned: Rows, chosen: Rows, scale: Scale
+) -> tuple[Dense, float]:
+    """The regression on unscaled inputs, with the penalty that suits the development part."""
+    best: tuple[float, float, Dense] | None = None
+    for penalty in PENALTIES:
+        weights, intercept = ridge(scaled[learned], wanted[learned], penalty)
+        narrow = (weights / scale.spread[:, None]).T
+        arrays = {
+            "layer_0_weight": narrow.astype(np.float32),
+            "layer_0_bias": (intercept - narrow @ scale.mean).astype(np.float32),
+        }
+        value = float(cosines(scaled[chosen] @ weights + intercept, wanted[chosen]).mean())
+        if best is None or value > best[0]:
+            best = value, penalty, Dense(arrays)
+    assert best is not None
+    return best[2], best[1]
+
+
+def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
+    """Train on titled pictures; the gate is a ridge regression on items that neither has seen."""
+    chosen = given.settings.representations
+    settings, seed = chosen.image_title, given.settings.seed
+    if "words" not in artefacts or not len(artefacts["words"].arrays.get("vectors", ())):
+        reason = "there are no word vectors to lead pictures to"
+        return Made(passed=False, reason=reason, summary=reason)
+    words = Words.of(artefacts["words"])
+    data = titled_pictures(given.content, words, settings, seed)
+    if data.reason:
+        return Made(passed=False, reason=data.reason, summary=data.reason)
+    split = Split.of(data.titles, seed)
+    made = train_projection(
+        data, split, settings, seed,
+        threads=given.threads or chosen.threads, device=chosen.device, progress=progress,
+    )  # fmt: skip
+    metrics, passed, reason = judged(made, data, split)
+    module = SharedSpace(words, made.layers, made.centre, settings.words)
+    unit, present = _of_rows(module, given.content)
+    return Made(
+        arrays={
+            **made.layers.arrays, "centre": made.centre, "first": np.array(settings.words),
+            "vectors": words.vectors, "unit": unit, "present": present,
+        },
+        texts={"words": "\n".join(words.names)},
+        metrics={**metrics, **made.facts, "items": int(present.sum())},
+        passed=passed,
+        reason=reason,
+        summary=reason,
+    )  # fmt: skip
+
+
+def judged(
+    made: Projection, data: TitledPictures, split: Split
+) -> tuple[dict[str, Any], bool, str]:
+    """(metrics, whether it may serve, why): the layers must clearly beat the regression."""
+    pictures, targets = data.pictures[split.tested], data.targets[split.tested]
+    wanted = targets - made.centre
+    by_layers, by_ridge = made.layers(pictures), made.ridge(pictures)
+    ours, theirs = cosines(by_layers, wanted), cosines(by_ridge, wanted)
+    gain, low, high = mean_interval(ours - theirs)
+    whole = cosines(by_layers + made.centre, targets), cosines(by_ridge + made.centre, targets)
+    metrics = {
+        "pictures": len(data.rows), "tested": len(split.tested),
+        "cosine": round(float(ours.mean()), 4), "cosine of ridge": round(float(theirs.mean()), 4),
+        "gain": [round(value, 4) for value in (gain, low, high)],
+        "cosine with the common part": round(float(whole[0].mean()), 4),
+        "cosine of ridge with the common part": round(float(whole[1].mean()), 4),
+    }  # fmt: skip
+    reason = (
+        f"cosine to the title of {len(split.tested):,} unseen pictures: {ours.mean():.3f}, "
+        f"{theirs.mean():.3f} by ridge regression ({gain:+.4f}, 95 % {low:+.4f} to {high:+.4f})"
+    )
+    return metrics, bool(low > 0), reason
+
+
+def _of_rows(module: SharedSpace, content: Content) -> tuple[Floats, Mask]:
+    """(float32[N, d], bool[N]): vectors of the active rows."""
+    size = content.columns.size
+    pictures, shown = content.tables[IMAGE].gather(np.arange(size))
+    titles = [*content.titles, *[""] * (size - len(content.titles))]
+    unit, present = module.joined(titles, pictures, shown)
+    present = present & content.columns.active
+    return np.where(present[:, None], unit, 0).astype(np.float32), present
