@@ -379,10 +379,10 @@ class RepresentationSettings(Settings, frozen=True, kw_only=True):
     """Threads of training; 0 leaves torch's own choice."""
     refresh_days: NonNegative = 7.0
     """Days for which what is learned from content, and from co-clicks, is kept although catalogue
-    and events have moved, and for which the hybrid's training starts from the version in use;
+    and events have moved, and for which the hybrid's training starts from the version before;
     0 trains everything anew each time."""
-    refresh_epochs: Positive = 3
-    """At most this many passes over the pairs where training starts from the version in use."""
+    refresh_epochs: Positive = 2
+    """At most this many passes over the pairs where training starts from the version before."""
     words: WordSettings = WordSettings()
     text_classifier: ClassifierSettings = ClassifierSettings()
     text_tuned: TunedTextSettings = TunedTextSettings()
@@ -441,14 +441,17 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
             "visual": SourceSettings(quota=40, weight=0.5),
             "shared": SourceSettings(quota=20, weight=0.25),
             "text_tuned": SourceSettings(quota=0),
+            "user": SourceSettings(quota=100, weight=0.5),
         }
     )
-    """Quota and weight by source."""
+    """Quota and weight by source. `user` is the factorisation's own answer to who is logged in: on
+    a slice of the Complete Journey it raises HR@50 of the merge by 11 % and MRR@10 by as much, and
+    HR@10 by 5 %, of which chance may be all."""
     relations: dict[Literal["similar", "complement"], RelationSettings] = msgspec.field(
         default_factory=lambda: {
             "similar": RelationSettings(
                 sources={
-                    **_off("pairs", "forward", "als", "hybrid", "popular", "revisit"),
+                    **_off("pairs", "forward", "als", "hybrid", "popular", "revisit", "user"),
                     "text": SourceSettings(quota=100),
                     "attributes": SourceSettings(quota=100, weight=0.5),
                     "visual": SourceSettings(quota=100),
@@ -459,7 +462,7 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
             "complement": RelationSettings(
                 sources={
                     **_off("text", "image", "attributes", "air", "visual", "shared"),
-                    **_off("text_tuned", "popular", "fresh", "revisit"),
+                    **_off("text_tuned", "popular", "fresh", "revisit", "user"),
                 },
                 spaces=("als", "hybrid", "air"),
                 other_category=True,
