@@ -23,6 +23,7 @@ from kindred.schemas.query import (
     Neighbour,
     Neighbours,
     RankedItem,
+    Relation,
     SessionRecallRequest,
     SimilarRequest,
     Subject,
@@ -71,9 +72,15 @@ class DictEngine:
         return self._answer(decision_id, request.n)
 
     def neighbors(
-        self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool
+        self,
+        item_id: str,
+        space: str | None,
+        k: int,
+        filters: Filters,
+        explain: bool,
+        relation: Relation | None = None,
     ) -> Neighbours:
-        self._enter((item_id, space, k, filters, explain))
+        self._enter((item_id, space, k, filters, explain, relation))
         if item_id not in self.items:
             raise UnknownItem(item_id)
         others = [Neighbour(item_id=other, score=0.5) for other in self.items if other != item_id]

@@ -28,6 +28,7 @@ from kindred.schemas.query import (
     EventResult,
     Filters,
     Neighbours,
+    Relation,
     RowError,
     SessionRecallRequest,
     SimilarRequest,
@@ -181,11 +182,17 @@ class Calls:
         await self.writes.run(lambda: self._engine.merge_visitor(anonymous, told.user_id))
 
     async def neighbors(
-        self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool
+        self,
+        item_id: str,
+        space: str | None,
+        k: int,
+        filters: Filters,
+        explain: bool,
+        relation: Relation | None = None,
     ) -> Neighbours:
         """See Engine.neighbors."""
         return await self.reads.run(
-            lambda: self._engine.neighbors(item_id, space, k, filters, explain)
+            lambda: self._engine.neighbors(item_id, space, k, filters, explain, relation)
         )
 
     async def put_items(self, items: Sequence[Item]) -> BatchResult:

@@ -28,6 +28,9 @@ class Metrics:
         self._degraded = Counter(
             "kindred_degraded_total", "Answers in which a stage fell back", ["use", "stage"]
         )
+        self._left_out = Counter(
+            "kindred_left_out_total", "Candidates that a rule dropped", ["use", "rule"]
+        )
         self._events = Counter(
             "kindred_events_total", "Events told over HTTP, by what became of them", ["outcome"]
         )
@@ -52,11 +55,13 @@ class Metrics:
         )
 
     def answered(self, use: str, answer: Answer) -> None:
-        """Record an answer's milliseconds by stage and what was degraded."""
+        """Record an answer's milliseconds by stage, what was degraded and what was left out."""
         for stage, ms in answer.ms.items():
             self._stages.labels(use, stage).observe(ms / 1000)
         for stage in answer.degraded:
             self._degraded.labels(use, stage.partition(":")[0]).inc()
+        for rule, count in answer.left_out.items():
+            self._left_out.labels(use, rule).inc(count)
 
     def logged(self, appended: Appended, rejected: int) -> None:
         """Record what became of a batch of events."""

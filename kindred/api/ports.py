@@ -17,6 +17,7 @@ from kindred.schemas.query import (
     BatchResult,
     Filters,
     Neighbours,
+    Relation,
     SessionRecallRequest,
     SimilarRequest,
     Subject,
@@ -68,9 +69,17 @@ class Engine(Protocol):
         """What a device or session did so far is the user's; durable. LogError where it fails."""
 
     def neighbors(
-        self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool
+        self,
+        item_id: str,
+        space: str | None,
+        k: int,
+        filters: Filters,
+        explain: bool,
+        relation: Relation | None = None,
     ) -> Neighbours:
-        """Nearest items in one vector space; None picks the first space that the item is in."""
+        """Nearest items in one vector space; None picks the first space that the item is in, of
+        those that stand for the relation where one is asked for.
+        """
 
     def put_items(self, items: Sequence[Item]) -> BatchResult:
         """Upsert items; what is accepted is durable."""

@@ -15,6 +15,7 @@ from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.encoders.learned import encode_together
 from kindred.rerank.funnel import Funnel
 from kindred.retrieval.queries import Anchor, Queries, make_queries, seed_weights
+from kindred.retrieval.relations import category_path, elsewhere, relation_settings
 from kindred.retrieval.visitor import Seeds, seeds_of
 from kindred.schemas.errors import LogError, UnknownItem
 from kindred.schemas.event import ACTION_CODE
@@ -59,6 +60,7 @@ class Questions:
         seeds, degraded = self._seeds(request.subject, request.session, request.item_id)
         item, inline = request.item, request.item is not None
         seed: tuple[SessionAction, ...] = ()
+        row = -1
         if item is not None:
             # A listing that the catalogue knows is no answer to itself.
             seed = (SessionAction(item_id=item.item_id),)
@@ -71,10 +73,14 @@ class Questions:
                 item = self.catalogue.get(request.item_id)
                 if item is None:
                     raise UnknownItem(request.item_id)
+        filters = request.filters
+        if relation_settings(funnel.recall, request.relation).other_category:
+            path = category_path(corpus.columns, row) if item is None else item.category
+            filters = elsewhere(filters, path)
         queries = self._queries(
             funnel,
             (*seeds.actions, *seed),
-            filters=request.filters,
+            filters=filters,
             exclude_seeds=True,
             place=request.place,
             subject=request.subject,

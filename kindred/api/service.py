@@ -12,7 +12,7 @@ import structlog
 
 from kindred.api.answers import listed
 from kindred.api.decided import decided
-from kindred.api.neighbours import find_neighbours
+from kindred.api.neighbours import Known, find_neighbours
 from kindred.api.ports import ItemPage, Readiness
 from kindred.api.questions import Question, Questions
 from kindred.events.check import Batch
@@ -25,6 +25,7 @@ from kindred.indexer.encoders.learned import encode_together
 from kindred.indexer.live import Live
 from kindred.rerank.explore import Explored, as_ordered, explored, seed_of
 from kindred.rerank.funnel import Funnel, Ranked, run
+from kindred.retrieval.relations import related, relation_settings
 from kindred.retrieval.sources import SOURCES, SPACES
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import InputError, KindredError, NotBuilt
@@ -34,6 +35,7 @@ from kindred.schemas.query import (
     BatchResult,
     Filters,
     Neighbours,
+    Relation,
     SessionRecallRequest,
     SimilarRequest,
     Subject,
@@ -99,6 +101,8 @@ class Service:
         bundle = self.bundle
         funnel = bundle.funnel
         asked = self._questions.similar(request, funnel, bundle.live.encoders)
+        if request.relation is not None:
+            funnel = replace(funnel, recall=related(funnel.recall, request.relation))
         if not request.blend:
             plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
             funnel = replace(funnel, blend=plain)
@@ -148,14 +152,22 @@ class Service:
         return answer
 
     def neighbors(
-        self, item_id: str, space: str | None, k: int, filters: Filters, explain: bool
+        self,
+        item_id: str,
+        space: str | None,
+        k: int,
+        filters: Filters,
+        explain: bool,
+        relation: Relation | None = None,
     ) -> Neighbours:
         """See Engine.neighbors."""
         bundle = self.bundle
+        wanted = relation_settings(bundle.funnel.recall, relation)
         with bundle.live.reading():
             return find_neighbours(
-                bundle.funnel.corpus, self._catalogue, item_id, space, k, filters, explain
-            )
+                Known(bundle.funnel.corpus, self._catalogue, bundle.live.encoders),
+                item_id, space, k, filters, explain, wanted,
+            )  # fmt: skip
 
     def put_items(self, items: Sequence[Item]) -> BatchResult:
         """See Engine.put_items."""
@@ -265,6 +277,7 @@ class Service:
             versions=dict(bundle.versions),
             notes=list(self._settings.notes),
             plan={s: p.explain() for s, p in ranked.plans.items()} if explain else None,
+            left_out=dict(ranked.left_out),
         )
 
     def _record(

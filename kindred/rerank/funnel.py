@@ -48,6 +48,8 @@ class Ranked:
     """How each vector space was searched"""
     ms: dict[str, float]
     """Milliseconds by stage"""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Candidates that a rule dropped, by rule"""
     degraded: tuple[str, ...] = field(default=())
 
 
@@ -78,6 +80,7 @@ def run(
         sponsored=ranked.sponsored,
         plans=recalled.plans,
         ms={**ms, **ranked.ms},
+        left_out={n: c for n, c in (("mismatch", int(recalled.mismatched.sum())),) if c},
         degraded=(*recalled.degraded, *ranked.degraded),
     )
 

@@ -64,11 +64,20 @@ def corpus_of(
     store: VectorSearch | None = None,
     suffix: str = "",
 ) -> Corpus:
-    """Recall's corpus from content `tables` and trained stages; exact search without a `store`."""
+    """Recall's corpus from content `tables` and trained stages; exact search without a `store`.
+
+    Spaces that are not in `tables` are filled from the stages that learned them, where they passed
+    their gate and the settings index them.
+    """
     arrays = {name: artefacts[name + suffix].arrays for name in NAMES if name + suffix in artefacts}
     everything = dict(tables)
     if "als" in arrays and "als" not in everything:
         everything["als"] = table_of(arrays["als"])
+    for stage, space in SPACES.items():
+        made = artefacts.get(full_name(stage, suffix))
+        wanted = space in settings.representations.spaces and space not in everything
+        if wanted and made is not None and made.card.gate.passed and "unit" in made.arrays:
+            everything[space] = table_of(made.arrays)
     if "forward" in arrays and same_table(arrays["forward"], arrays.get("pairs", {})):
         del arrays["forward"]  # where all times tie, as in baskets, it would count twice
     exact = ExactStore(columns, everything)
@@ -98,7 +107,7 @@ def same_table(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def table_of(arrays: Mapping[str, Any]) -> VectorTable:
-    """The item factors as a space."""
+    """A space from what a stage has by row: `unit` float32[N, d], `present` bool[N]."""
     table = VectorTable(arrays["unit"].shape[1])
     rows = np.flatnonzero(arrays["present"])
     table.set(rows, np.asarray(arrays["unit"])[rows])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kindred.retrieval.segments import offsets_of, places_in_runs
 from kindred.retrieval.sources import SOURCES, Entries
@@ -47,12 +48,22 @@ class Finds:
         return places_in_runs(self.sources * queries + self.queries) + 1
 
 
-def merge(finds: Finds, queries: int, size: int, settings: RecallSettings) -> Candidates:
+Fits = Callable[[Rows, Rows, NDArray[np.uint32]], Mask]
+"""(queries int64[n], rows int64[n], sources uint32[n]) -> bool[n]: which candidates may stay."""
+
+
+def merge(
+    finds: Finds,
+    queries: int,
+    size: int,
+    settings: RecallSettings,
+    fits: Fits | None = None,
+) -> Candidates:
     """One list a query: merged = Σ over sources of weight / (rrf_k + rank), best first.
 
     Of each source the first `quota` of a query count. An item that several sources found stands
     once, with each source's rank and score kept. `size` is the number of catalogue rows. At most
-    `settings.candidates` stay for each query.
+    `settings.candidates` of those that `fits` lets through stay for each query.
     """
     known = [settings.sources.get(name) for name in SOURCES]
     quotas = np.array([0 if s is None else s.quota for s in known])
@@ -68,13 +79,17 @@ def merge(finds: Finds, queries: int, size: int, settings: RecallSettings) -> Ca
     scores[entry, source] = finds.scores
     merged = np.bincount(entry, weights[source] / (settings.rrf_k + rank), n).astype(np.float32)
     owner = key // max(size, 1)
+    row = key - owner * max(size, 1)
+    bits = np.bincount(entry, 1 << source, n).astype(np.uint32)
     # Sorted and cut before the wide columns are gathered.
     order = np.lexsort((-merged, owner))
+    if fits is not None:
+        order = order[fits(owner, row, bits)[order]]
     order = order[places_in_runs(owner[order]) < settings.candidates]
     return Candidates(
         offsets=offsets_of(np.bincount(owner[order], minlength=queries)),
-        rows=key[order] - owner[order] * max(size, 1),
-        sources=np.bincount(entry, 1 << source, n).astype(np.uint32)[order],
+        rows=row[order],
+        sources=bits[order],
         source_ranks=ranks[order],
         source_scores=scores[order],
         merged=merged[order],

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kindred.indexer.store.port import Plan, Search
+from kindred.retrieval.guard import mismatched
 from kindred.retrieval.merge import Finds, merge
 from kindred.retrieval.personal import personal
 from kindred.retrieval.plan import search_as_planned
@@ -28,6 +30,8 @@ class Recalled:
     candidates: Candidates
     plans: dict[str, Plan]
     """How the vectors of each space were searched (under the last filter of a batch)."""
+    mismatched: Rows
+    """int64[Q]: candidates that the guard dropped (`guard`)"""
     degraded: tuple[str, ...] = field(default=())
 
 
@@ -61,9 +65,18 @@ def recall(
             found[name] = source(queries, corpus, quotas[name] + spare, settings)
     masks = [a.mask for a in allowed]
     finds = screened(Finds.of(found), queries, masks, corpus.columns.size)
+    dropped = np.zeros(len(queries), np.int64)
+
+    def fits(owners: Rows, rows: Rows, sources: NDArray[np.uint32]) -> Mask:
+        wrong = mismatched(queries, corpus, owners, rows, sources)
+        dropped[:] = np.bincount(owners[wrong], minlength=len(queries))
+        return ~wrong
+
+    guard = fits if settings.mismatch_guard else None
     return Recalled(
-        candidates=merge(finds, len(queries), corpus.columns.size, settings),
+        candidates=merge(finds, len(queries), corpus.columns.size, settings, guard),
         plans=plans,
+        mismatched=dropped,
         degraded=degraded,
     )
 

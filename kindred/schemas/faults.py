@@ -12,6 +12,7 @@ import msgspec
 from kindred.schemas.base import COUNTRY, CURRENCY, TRACEPARENT
 from kindred.schemas.event import Action, EntityKind, Platform, Role
 from kindred.schemas.item import Campaign, Condition, Format, Status
+from kindred.schemas.query import Relation
 
 T = TypeVar("T")
 
@@ -33,6 +34,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "entity_kind": _values(EntityKind),
     "role": _values(Role),
     "platform": _values(Platform),
+    "relation": _values(Relation),
     "condition": _values(Condition),
     "conditions": _values(Condition),
     "formats": _values(Format),

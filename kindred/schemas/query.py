@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Annotated
 
 from msgspec import Meta
@@ -96,6 +97,15 @@ class Place(Record, frozen=True, kw_only=True):
     lon: Longitude
 
 
+class Relation(Enum):
+    """How items may go with an item."""
+
+    SIMILAR = "similar"
+    """They could stand in for it."""
+    COMPLEMENT = "complement"
+    """They are used or bought along with it."""
+
+
 class Subject(Record, frozen=True, kw_only=True):
     """Who asks; any of the ids may be absent."""
 
@@ -131,6 +141,8 @@ class SimilarRequest(Record, frozen=True, kw_only=True):
     place: Place | None = None
     filters: Filters = Filters()
     k: Annotated[int, Meta(ge=1, le=100)] = 6
+    relation: Relation | None = None
+    """What the items should be to the seed; absent, whatever people go on to."""
     surface: Annotated[str, Meta(max_length=64)] = "view_item"
     platform: Platform = Platform.WEB
     blend: bool = True
@@ -216,6 +228,9 @@ class Answer(Record, frozen=True, kw_only=True, omit_defaults=False):
     """What a reader must know, such as simulated ad rates."""
     plan: dict[str, dict[str, float | str]] | None = None
     """How each vector space was searched under the filter, with `explain`."""
+    left_out: dict[str, int] = {}
+    """Candidates that a rule dropped, by rule: `mismatch` is what lies near in content alone, in
+    another top category and of another brand."""
 
 
 class Neighbour(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -229,6 +244,9 @@ class Neighbour(Record, frozen=True, kw_only=True, omit_defaults=False):
     differences: dict[str, tuple[str | float | None, str | float | None]] = {}
     """Facts that differ: seed's value, neighbour's value, with `explain`."""
     distance_m: float | None = None
+    gates: dict[str, float] = {}
+    """What each input counts in the item's hybrid vector, summing to 1, with `explain`; exactly 0
+    for an input that the item does not have."""
 
 
 class Neighbours(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -240,6 +258,8 @@ class Neighbours(Record, frozen=True, kw_only=True, omit_defaults=False):
     spaces: list[str]
     """Spaces in which the item has a vector."""
     plan: dict[str, float | str] | None = None
+    gates: dict[str, float] = {}
+    """As of each neighbour, for the item itself."""
 
 
 class RowError(Record, frozen=True, kw_only=True):

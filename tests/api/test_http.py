@@ -30,6 +30,7 @@ from kindred.schemas.errors import (
     VersionMismatch,
 )
 from kindred.schemas.query import SimilarRequest
+from kindred.schemas.query import Relation
 from kindred.schemas.settings import ApiSettings, KindredSettings
 
 Client = TestClient[Any]
@@ -90,11 +91,18 @@ class TestAnswers:
     def test_neighbors_take_filters_as_json(self, client: Client, engine: DictEngine) -> None:
         answer = client.get(
             "/v1/items/item-1/neighbors",
-            params={"k": 2, "space": "als", "filters": '{"brands":["x"]}', "explain": "true"},
+            params={
+                "k": 2,
+                "space": "als",
+                "filters": '{"brands":["x"]}',
+                "explain": "true",
+                "relation": "complement",
+            },
         )
         assert answer.status_code == 200
-        _, space, k, filters, explain = engine.seen[-1]  # type: ignore[misc]
+        _, space, k, filters, explain, relation = engine.seen[-1]  # type: ignore[misc]
         assert (space, k, filters.brands, explain) == ("als", 2, ("x",), True)
+        assert relation is Relation.COMPLEMENT
 
 
 class TestItems:
@@ -200,6 +208,7 @@ class TestProblems:
             ("k=x", "query.k"),
             ("k=101", "query.k"),
             ("space=", "query.space"),
+            ("relation=x", "query.relation"),
             ("filters=x", "query.filters"),
             ('filters={"geo":{"kind":"box","north":91}}', "query.filters.geo.north"),
         ],

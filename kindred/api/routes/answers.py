@@ -13,7 +13,13 @@ from kindred.api.calls import Calls
 from kindred.api.keys import needs
 from kindred.api.problems import documented
 from kindred.api.routes.paths import item_id_of
-from kindred.schemas.query import Answer, Neighbours, SessionRecallRequest, SimilarRequest
+from kindred.schemas.query import (
+    Answer,
+    Neighbours,
+    Relation,
+    SessionRecallRequest,
+    SimilarRequest,
+)
 
 TAG = "answers"
 
@@ -83,6 +89,10 @@ async def neighbors(
         str | None,
         QueryParameter(min_length=1, max_length=64, description="Vector space, such as `text`."),
     ] = None,
+    relation: Annotated[
+        Relation | None,
+        QueryParameter(description="Neighbours of this kind; picks the space where none is named."),
+    ] = None,
     k: Annotated[int, QueryParameter(ge=1, le=100, description="How many.")] = 10,
     filters: Annotated[
         str | None, QueryParameter(description="Filters, as JSON.", max_length=8192)
@@ -90,4 +100,6 @@ async def neighbors(
     explain: FromQuery[bool] = False,
 ) -> Neighbours:
     """What lies beside an item in one space, and with `explain` how they differ."""
-    return await calls.neighbors(item_id_of(item_id), space, k, decode_filters(filters), explain)
+    return await calls.neighbors(
+        item_id_of(item_id), space, k, decode_filters(filters), explain, relation
+    )

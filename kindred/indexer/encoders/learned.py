@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -47,6 +47,14 @@ class Learned(Protocol):
 
     def embed(self, items: Sequence[Item], vectors: Vectors) -> tuple[Floats, Mask]:
         """(float32[n, d] of unit length where present, bool[n])."""
+
+
+@runtime_checkable
+class Gated(Protocol):
+    """A `Learned` that weighs its inputs."""
+
+    def gates(self, items: Sequence[Item], vectors: Vectors) -> tuple[Sequence[str], Floats]:
+        """(M names, float32[n, M]): what each input counts, exactly 0 where an item lacks it."""
 
 
 class LearnedEncoder:

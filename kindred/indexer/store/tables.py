@@ -96,6 +96,15 @@ class VectorTable:
         vectors[has] = matrix[rows[has]]
         return vectors, has
 
+    def has(self, rows: Rows) -> Mask:
+        """bool[n]: which of int64[n] rows have a vector."""
+        present = self._columns[1]
+        within = (rows >= 0) & (rows < len(present))
+        if not len(present):
+            return within
+        found: Mask = within & present[np.where(within, rows, 0)]
+        return found
+
     def save(self, folder: Path) -> None:
         """Write the table aside, flush it, and put it in the place of an older one."""
         folder.mkdir(parents=True, exist_ok=True)
