@@ -29,8 +29,7 @@ from kindred.schemas.errors import (
     UnknownItem,
     VersionMismatch,
 )
-from kindred.schemas.query import SimilarRequest
-from kindred.schemas.query import Relation
+from kindred.schemas.query import Relation, SimilarRequest
 from kindred.schemas.settings import ApiSettings, KindredSettings
 
 Client = TestClient[Any]
