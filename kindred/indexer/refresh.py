@@ -2,7 +2,7 @@
 
 The catalogue and the events move all day. What is learned from content, or from much behaviour,
 says nearly the same a day later, so a version may be kept for some days; and a stage that is
-trained daily may start from the version in use. Neither hides anything: a version is named by what
+trained daily may start from the version before. Neither hides anything: a version is named by what
 it was made from, a kept one goes by its own key, and one with a start by a key of both.
 
 Only what moves by itself may differ. Another setting, seed, encoder or revision of the code is
@@ -55,7 +55,7 @@ def may_be_started_from(
     seed: int,
     now: int,
 ) -> bool:
-    """Whether training may start from the version in use, at `now` (µs).
+    """Whether training may start from a version, at `now` (µs), whatever its gate said.
 
     Not where a `steady` stage among its needs, one that is kept for days, has been trained since:
     its vectors are others now. Not for longer than the stage's `start_for` after the last training
@@ -63,7 +63,7 @@ def may_be_started_from(
     """
     same = all(card.inputs.get(name) == versions[name] for name in stage.needs if name in steady)
     young = 0 <= now - anew_at(card) < stage.start_for
-    return young and same and card.gate.passed and only_data_moved(stage, card, seed=seed)
+    return young and same and bool(card.files) and only_data_moved(stage, card, seed=seed)
 
 
 def only_data_moved(stage: Stage, card: Card, *, seed: int) -> bool:

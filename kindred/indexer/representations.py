@@ -41,7 +41,7 @@ class Given:
     settings: KindredSettings
     threads: int = 0
     previous: Callable[[str], Artefact | None] = no_previous
-    """The version in use of the stage of this plain name, for a warm start; None: train anew."""
+    """The version to start from of the stage of this plain name; None: train anew."""
 
     def starting_from(self, previous: Callable[[str], Artefact | None]) -> Given:
         """The same with another `previous`; what is computed already is not computed again."""
@@ -88,7 +88,7 @@ class Recipe:
     kept: bool = False
     """Kept for `refresh_days` although catalogue and events have moved."""
     starts: bool = False
-    """Training starts from the version in use, for `refresh_days`."""
+    """Training starts from the version before, for `refresh_days`."""
 
 
 RECIPES: Mapping[str, Recipe] = {
@@ -181,6 +181,8 @@ def full_name(name: str, suffix: str) -> str:
 def _settings_of(name: str, settings: KindredSettings) -> dict[str, Any]:
     chosen = getattr(settings.representations, name, None)
     found = {} if chosen is None else {type(chosen).__name__: msgspec.to_builtins(chosen)}
+    if RECIPES[name].starts:
+        found["refresh_epochs"] = settings.representations.refresh_epochs
     if RECIPES[name].reads_log:
         found["SignalSettings"] = msgspec.to_builtins(settings.signals)
     return found

@@ -63,7 +63,8 @@ class Stage:
     keep_for: int = 0
     """µs for which the version in use is kept although catalogue and events have moved."""
     start_for: int = 0
-    """µs after training from nothing for which training starts from the version in use."""
+    """µs after training from nothing for which training starts from the version in use, or from
+    one that its gate refused."""
 
 
 class StageRow(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -222,15 +223,18 @@ class _Run:
         if self.anew:
             return "trained", self._train(stage, key, None)
         now = self.clock()
-        for card in (in_use, _refused(stage.name, self.store)):
-            if card is not None and may_be_kept(
-                stage, card, self.versions, seed=self.seed, now=now
-            ):
+        at_hand = [c for c in (in_use, _refused(stage.name, self.store)) if c is not None]
+        for card in at_hand:
+            if may_be_kept(stage, card, self.versions, seed=self.seed, now=now):
                 return "kept", card
-        starts = in_use is not None and may_be_started_from(
-            stage, in_use, self.versions, steady=self.steady, seed=self.seed, now=now
-        )
-        return "trained", self._train(stage, key, in_use if starts else None)
+        starts = [
+            card
+            for card in at_hand
+            if may_be_started_from(
+                stage, card, self.versions, steady=self.steady, seed=self.seed, now=now
+            )
+        ]
+        return "trained", self._train(stage, key, next(iter(starts), None))
 
     def _train(self, stage: Stage, key: str, start: Card | None) -> Card:
         store, began = self.store, time.perf_counter()

@@ -178,6 +178,13 @@ def test_starts_end_with_the_days_since_the_last_training_from_nothing(days: Day
     assert starts == [None, *(f"{n:06d}" for n in range(1, 7)), None, "000008"]
 
 
+def test_training_starts_from_a_refused_version_too_which_spares_the_same_time(days: Days):
+    days.passes = False
+    days.run(days.stage("hybrid", start_for=WEEK))
+    days.day = 1
+    assert days.run(days.stage("hybrid", start_for=WEEK))["hybrid"].start == "000001"
+
+
 def test_training_does_not_start_from_vectors_that_mean_something_else_now(days: Days):
     def stages(size: int) -> tuple[Stage, Stage, Stage]:
         air = days.stage("air", keep_for=WEEK, settings={"size": size})

@@ -48,7 +48,7 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     """Train on conversions; serve where it answers better than any of its inputs.
 
     The linear control, the same inputs side by side without gate and layers (F13), is trained in
-    the same run and told on the card.
+    the same run and told on the card, unless training starts from another version.
     """
     settings = given.settings.representations.hybrid
     pairs = conversions(
@@ -68,11 +68,13 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
         start=given.previous("hybrid"),
     )  # fmt: skip
     linear = msgspec.structs.replace(settings, gate="none", hidden=())
-    control = train_tower(
-        given, inputs, pairs, linear, stopping, progress, name="train linear control"
-    )
+    control = None
+    if tower.started_from is None:
+        control = train_tower(
+            given, inputs, pairs, linear, stopping, progress, name="train linear control"
+        ).weights(inputs)[0]
     singles = {n: v for n, v in inputs.vectors.items() if n in tower.weights.names and n != PRICE}
-    verdict = judged(tower.weights(inputs)[0], singles, judging, control.weights(inputs)[0])
+    verdict = judged(tower.weights(inputs)[0], singles, judging, control)
     hashes, rows = known_items(given.content.columns.item_ids)
     return made(tower, inputs, pairs, verdict, {"known": hashes, "known_row": rows})
 

@@ -35,8 +35,6 @@ FEW_PAIRS = 100
 """With fewer examples nothing is learned."""
 FEW_QUESTIONS = 50
 """With fewer questions a gate cannot tell, and nothing new serves."""
-WARM_EPOCHS = 2
-"""Passes of a training that starts from the version in use."""
 NAMES = "inputs"
 """Text of an artefact with the names of its inputs, a line each."""
 
@@ -107,7 +105,7 @@ def train_tower(
         tower = make_tower(inputs, names, settings).to(chosen.device)
         started = start is not None and start_from(tower, names, start)
         if started:
-            loop = msgspec.structs.replace(loop, epochs=min(loop.epochs, WARM_EPOCHS))
+            loop = msgspec.structs.replace(loop, epochs=min(loop.epochs, chosen.refresh_epochs))
         tensors = Tensors(inputs, names, chosen.device)
 
         def loss_of(part: NDArray[np.int64]) -> Any:
