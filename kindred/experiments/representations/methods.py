@@ -31,7 +31,7 @@ from kindred.experiments.representations.split import Split
 from kindred.experiments.representations.training import Trained
 from kindred.indexer.behaviour.interactions import action_weights
 from kindred.indexer.content import Content
-from kindred.indexer.representations import SPACES
+from kindred.indexer.representations import full_name
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.examples import Examples
 from kindred.rerank.funnel import Funnel
@@ -63,12 +63,8 @@ def funnel_of_split(
     content: Content, trained: Trained, settings: KindredSettings, suffix: str
 ) -> Funnel:
     """The funnel as it would serve: every space whose gate passed, exact search, no ranker."""
-    tables = dict(content.tables)
-    for stage, table in trained.spaces().items():
-        if trained.passed(stage):
-            tables[SPACES.get(stage, stage)] = table
-    named = {name + suffix: artefact for name, artefact in trained.artefacts.items()}
-    corpus = corpus_of(content.columns, tables, named, settings, suffix=suffix)
+    named = {full_name(n, suffix): artefact for n, artefact in trained.artefacts.items()}
+    corpus = corpus_of(content.columns, content.tables, named, settings, suffix=suffix)
     return Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
 
 

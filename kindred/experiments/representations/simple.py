@@ -207,11 +207,12 @@ def by_fold_in(queries: Queries, model: AlternatingLeastSquares, known: Mask) ->
 
     with threadpoolctl.threadpool_limits(1, "blas"):
         users = np.asarray(model.recalculate_user(np.arange(len(queries)), asked))
-    has = users.any(axis=1)
+    has = np.abs(users).max(axis=1, initial=0) > 0
+    unknown = np.flatnonzero(~known)
 
     def score(low: int, high: int) -> tuple[Floats, Mask]:
         scores = users[low:high] @ items.T
-        scores[:, ~known] = -np.inf
+        scores[:, unknown] = -np.inf
         return scores, has[low:high]
 
     return score

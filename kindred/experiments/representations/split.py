@@ -128,6 +128,7 @@ def next_of_history(log: Interactions, moment: int) -> Examples:
         grades=np.full(len(asked), NEXT, np.int8),
         now=ts[asked],
         subject=subject[asked],
+        users=log.users[subject[asked]] if len(log.users) else log.users,
     )
     return examples.take(np.argsort(examples.now, kind="stable"))
 
