@@ -11,7 +11,6 @@ from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import msgspec
@@ -132,9 +131,7 @@ def representation_stages(
     behaviour stages of the same suffix.
     """
     chosen = given.settings.representations
-    names = [
-        n for n in RECIPES if n in chosen.stages and n in only and find_spec(RECIPES[n].module)
-    ]
+    names = [n for n in RECIPES if n in chosen.stages and n in only]
     known = {"als", *names}
     return [_stage(name, known, given, inputs, suffix) for name in names]
 
