@@ -261,7 +261,7 @@ class ClassifierSettings(Settings, frozen=True, kw_only=True):
     """Longer texts are cut."""
     items: Positive = 30_000
     """At most this many items to learn from, drawn with the seed."""
-    loop: LoopSettings = LoopSettings(epochs=6, batch_size=256)
+    loop: LoopSettings = LoopSettings(epochs=6, batch_size=128, learning_rate=1e-2)
 
 
 class TunedTextSettings(Settings, frozen=True, kw_only=True):
