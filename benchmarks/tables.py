@@ -150,7 +150,59 @@ def shown_lists(name: str) -> str:
     return "\n\n".join(parts)
 
 
+def representations(name: str) -> str:
+    """Methods by slice, then the verdicts; recall of judged relations where there are any."""
+    d = read(name)
+    slices = {part: d["slices"][part] for part in ("all", "warm", "cold") if part in d["slices"]}
+    order = sorted(slices["all"]["methods"].items(), key=lambda kv: -kv[1]["HR@10"][0])
+    rows = [
+        (
+            f"**{method}**" if of["kind"] in ("hybrid", "funnel") else method,
+            of["kind"],
+            *(interval(part["methods"][method]["HR@10"]) for part in slices.values()),
+            interval(of["HR@50"]),
+            interval(of["MRR"]),
+            f"{of['coverage@10']:.3f}",
+        )
+        for method, of in order
+    ]
+    head = ("method", "kind", *(f"HR@10 {p}" for p in slices), "HR@50 all", "MRR all", "coverage")
+    asked = ", ".join(f"{of['questions']:,} {part}" for part, of in slices.items())
+    about = (
+        f"{asked} questions after {d['train_until']}, {d['training_events']:,} events before it, "
+        f"{d['items']:,} active items, seeds {d['seeds']}; 95 % bootstrap over visitors."
+    )
+    parts = [about, table(head, rows), verdict_table(d["verdicts"])]
+    for relation, found in d["relations"].items():
+        methods = found["all"]["recall@50"]
+        lines = [(m, *(interval(of["recall@50"][m]) for of in found.values())) for m in methods]
+        head = (f"recall@50 of {relation}s", *(f"{p} ({of['lists']:,})" for p, of in found.items()))
+        parts.append(table(head, lines))
+    return "\n\n".join(parts)
+
+
+def verdict_table(verdicts: Sequence[dict[str, Any]]) -> str:
+    """Claims with their figures."""
+    rows = []
+    for v in verdicts:
+        mean, low, high = v["difference"]
+        share = v["relative"]
+        told = "" if share is None else f"{share[0]:+.1%} [{share[1]:+.1%}, {share[2]:+.1%}]"
+        wanted = "beyond 0" if v["wanted"] == 0 else f"≥ {v['wanted']:+.1%}"
+        rows.append(
+            (
+                f"{v['claim']} ({v['against']})",
+                f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]",
+                told,
+                wanted,
+                "pass" if v["passed"] else "**fail**",
+            )
+        )
+    return table(("claim", "HR@10", "relative", "wanted", "verdict"), rows)
+
+
 MAKERS = {
+    "representations": representations,
     "next_item": next_item,
     "filtered_recall": filtered_recall,
     "similar": similar,

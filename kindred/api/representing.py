@@ -7,10 +7,21 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
+import polars as pl
 
-from kindred.api.learning import Material, read_material
+from kindred.api.learning import Material, read_material, row_of
 from kindred.api.times import parse_moment, readable
-from kindred.experiments.representations.methods import ask_everything, funnel_of_split
+from kindred.experiments.representations.methods import (
+    ask_everything,
+    ask_relation,
+    funnel_of_split,
+)
+from kindred.experiments.representations.relations import (
+    Found,
+    Judged,
+    judged_lists,
+    relation_tables,
+)
 from kindred.experiments.representations.report import Asked, tables, verdicts
 from kindred.experiments.representations.split import HELD_OUT, Split, make_split
 from kindred.experiments.representations.training import Trained, learn
@@ -46,6 +57,8 @@ def evaluate_representations(
     store = ModelStore(workspace.models)
     drawn = [settings.seed + n for n in range(seeds)]
     asked, stages, chosen, splits = [], [], {}, []
+    lists = _lists(workspace, material)
+    relations: dict[str, list[Found]] = {}
     for seed in drawn:
         split = _split(material, log, moment, seed=seed, queries=queries)
         suffix = f"{SUFFIX[part]}{seed}"
@@ -58,6 +71,12 @@ def evaluate_representations(
             material.content, split, trained, funnel, settings, seed=seed, progress=progress
         )
         asked.append(Asked(split.questions.subject, split.cold, answered))
+        for judged in lists:
+            found = ask_relation(
+                judged, material.content, split, trained, funnel, settings, seed=seed,
+                progress=progress,
+            )  # fmt: skip
+            relations.setdefault(judged.relation, []).append(found)
         stages += _stage_facts(trained, seed)
         chosen[str(seed)] = facts
         splits.append(_split_facts(split, seed))
@@ -78,7 +97,18 @@ def evaluate_representations(
         "settings": msgspec.to_builtins(settings.representations),
         "slices": tables(asked, items, settings.seed),
         "verdicts": verdicts(asked, settings.seed),
+        "relations": relation_tables(relations, settings.seed),
     }
+
+
+def _lists(workspace: Workspace, material: Material) -> list[Judged]:
+    """Judged relations, where an import kept some."""
+    if not workspace.relations.is_file():
+        return []
+    columns = material.columns
+    return judged_lists(
+        pl.read_parquet(workspace.relations), row_of(columns), columns.active[: columns.size]
+    )
 
 
 def _split(material: Material, log: Interactions, moment: int, *, seed: int, queries: int) -> Split:

@@ -25,8 +25,15 @@ from kindred.experiments.representations.answers import (
     rank_all,
     rank_entries,
 )
+from kindred.experiments.representations.clusters import Clusters
 from kindred.experiments.representations.methods import MERGED, Answered, asker, funnel_of_split
-from kindred.experiments.representations.report import Asked, Clusters, tables, verdicts
+from kindred.experiments.representations.relations import (
+    Found,
+    judged_lists,
+    relation_tables,
+    top_rows,
+)
+from kindred.experiments.representations.report import Asked, tables, verdicts
 from kindred.experiments.representations.simple import (
     by_tfidf,
     choose_ease,
@@ -386,3 +393,48 @@ def test_the_table_ends_with_verdicts(workspace: Workspace) -> None:
     assert result.exit_code == 0, result.output
     assert "concat (untrained)" in result.output
     assert "merge leads the best simple baseline" in result.output
+
+
+def test_recall_of_a_judged_list_is_its_share_among_the_nearest() -> None:
+    frame = pl.DataFrame(
+        {
+            "item_id": ["a", "a", "a", "b", "b", "c"],
+            "relation": ["substitute"] * 5 + ["complement"],
+            "other": ["b", "c", "gone", "c", "b", "a"],
+        }
+    )
+    row_of = pl.DataFrame({"item_id": ["a", "b", "c", "d"], "row": [0, 1, 2, 3]})
+    complement, substitute = judged_lists(frame, row_of, np.array([True, True, True, False]))
+    assert (complement.relation, substitute.relation) == ("complement", "substitute")
+    assert substitute.rows.tolist() == [0, 1]
+    assert substitute.others.tolist() == [1, 2, 2]  # not what is gone, nor the item itself
+    found = substitute.recall(np.array([0, 0, 1]), np.array([1, 3, 0]), 4)
+    assert found.tolist() == [0.5, 0.0]
+
+
+def test_nearest_rows_leave_out_the_item_itself_and_draw_among_equals() -> None:
+    scores = np.tile(np.array([3, 2, 1, 1, 1, 1, 1, 1], np.float32), (2, 1))
+
+    def nearest(seed: int) -> list[list[int]]:
+        queries, rows = top_rows(
+            lambda low, high: (scores[low:high].copy(), np.ones(high - low, bool)),
+            2, np.array([0, 1]), np.ones(8, bool), seed, depth=3,
+        )  # fmt: skip
+        return [sorted(rows[queries == q].tolist()) for q in (0, 1)]
+
+    assert all(1 in nearest(seed)[0] and 0 in nearest(seed)[1] for seed in range(5))
+    assert all(0 not in nearest(seed)[0] for seed in range(5))
+    assert len({tuple(nearest(seed)[0]) for seed in range(10)}) > 3
+
+
+def test_the_space_that_finds_a_relation_is_named() -> None:
+    random = np.random.default_rng(9)
+    good = random.random(200)
+    found = Found(
+        np.arange(200), np.arange(200) % 4 == 0, {"als": good * 0.2, "air": good, "text": good / 2}
+    )
+    told = relation_tables({"substitute": [found, found]}, 1)["substitute"]
+    assert told["all"]["best"] == "air"
+    assert told["all"]["lead"]["over"] == "text"
+    assert told["all"]["lead"]["difference"][1] > 0
+    assert (told["all"]["lists"], told["cold"]["lists"]) == (400, 100)

@@ -87,6 +87,26 @@ def print_representations(report: dict[str, Any]) -> None:
         click.echo(f"{stage['stage']} failed its gate: {stage['gate']}")
     for verdict in report["verdicts"]:
         click.echo(line_of(verdict))
+    for relation, found in report["relations"].items():
+        print_relation(relation, found)
+
+
+def print_relation(relation: str, found: dict[str, Any]) -> None:
+    """Recall@50 of one relation's lists, best method first, and which one finds it."""
+    rows = [
+        (name, *(interval(of["recall@50"][name]) for of in found.values()))
+        for name in found["all"]["recall@50"]
+    ]
+    head = ("method", *(f"{part} ({of['lists']:,} lists)" for part, of in found.items()))
+    print_table(f"Recall@50 of judged {relation}s", head, rows)
+    for part, of in found.items():
+        lead = of.get("lead")
+        if lead is not None:
+            mean, low, high = lead["difference"]
+            click.echo(
+                f"{relation}s, {part}: {of['best']} finds most, {mean:+.4f} "
+                f"[{low:+.4f}, {high:+.4f}] over {lead['over']}"
+            )
 
 
 def line_of(verdict: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from kindred.experiments.representations.answers import (
     rank_all,
     rank_entries,
 )
+from kindred.experiments.representations.relations import Found, Judged, recalls
 from kindred.experiments.representations.simple import (
     by_fold_in,
     by_tfidf,
@@ -123,6 +124,38 @@ def ask_everything(
         for name, kind, ranking in listed(funnel, split.questions, settings, baselines, advance):
             found[name] = Answered(kind, ranking)
     return found, {"EASE": facts}
+
+
+def ask_relation(
+    judged: Judged,
+    content: Content,
+    split: Split,
+    trained: Trained,
+    funnel: Funnel,
+    settings: KindredSettings,
+    *,
+    seed: int,
+    progress: Progress,
+) -> Found:
+    """What each space and each simple list finds of one relation's lists."""
+    active = content.columns.active[: content.columns.size]
+    size = len(active)
+    tables = {**inputs_of(content, trained), **trained.variant_spaces()}
+    tables |= {n: t for n, t in trained.spaces().items() if n == HYBRID}
+
+    def scorer(name: str, table: VectorTable) -> Callable[[Queries], Scores]:
+        return lambda queries: by_space(queries, name, table, size)
+
+    with progress.task(f"{judged.relation}s"):
+        found = recalls(
+            judged,
+            asker(funnel, settings),
+            {name: scorer(name, table) for name, table in tables.items()},
+            make_baselines(split.log, funnel.corpus),
+            active,
+            seed,
+        )
+    return Found(judged.rows, ~split.known[judged.rows], found)
 
 
 def inputs_of(content: Content, trained: Trained) -> dict[str, VectorTable]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from kindred.experiments.next_item import MERGED, RANKED
 from kindred.experiments.representations.answers import COVERED, COVERING
+from kindred.experiments.representations.clusters import Clusters
 from kindred.experiments.representations.methods import (
     FOLD_IN,
     HYBRID,
@@ -32,7 +33,6 @@ MEASURES = ("HR@10", "HR@50", "MRR")
 HEADLINE = "HR@10"
 DEEPEST = 50
 """MRR counts an answer deeper than this as missed."""
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +44,6 @@ class Asked:
     cold: Mask
     """bool[Q]"""
     answered: Mapping[str, Answered]
-
-
-class Clusters:
-    """Draws of visitors, made once for all methods of a slice."""
-
-    def __init__(self, subject: NDArray[np.int32], seed: int) -> None:
-        _, self._cluster = np.unique(subject, return_inverse=True)
-        count = int(self._cluster.max(initial=-1)) + 1
-        random = np.random.default_rng(seed)
-        self._draws = np.zeros((RESAMPLES, count), np.float32)
-        for draw in self._draws:
-            draw[:] = np.bincount(random.integers(0, count, count), minlength=count)
-        self._sizes = self._draws @ np.bincount(self._cluster, minlength=count)
-
-    def interval(self, values: Doubles) -> tuple[float, float, float]:
-        """(mean, low, high) of values float64[Q]."""
-        sums = np.bincount(self._cluster, values)
-        means = (self._draws @ sums) / np.maximum(self._sizes, 1)
-        low, high = np.quantile(means, [0.025, 0.975])
-        return float(values.mean()), float(low), float(high)
 
 
 @dataclass(frozen=True)
