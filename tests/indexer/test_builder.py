@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from builders import item
 from counting import Counting
-from markets import ITEMS, Market, copied, new_market, quick_folder
+from markets import ITEMS, Market, als, copied, new_market, quick_folder
 from qdrant_client import QdrantClient
 
+from kindred.indexer.build import build_index, rollback
 from kindred.indexer.builder import BATCH, Builder
 from kindred.indexer.store.homes import ServerHome
 from kindred.schemas.errors import ArtefactError
@@ -229,3 +230,112 @@ def test_with_a_server_it_also_writes_the_collection(market):
     assert reader.store.count() == ITEMS + 1
     row = reader.columns.rows(["new"])
     assert reader.store.retrieve(row, "text")[1].all()
+
+
+class TestNewerModels:
+    """What was trained or rolled back is taken up by itself, once it is quiet."""
+
+    SECOND = 1_000_000
+
+    @pytest.fixture(autouse=True)
+    def follow(self, market: Market) -> None:
+        self.now = 10**12
+        self.told: dict[str, str] | None = {"als": "000001"}
+        self.follows = builder(
+            market, clock=lambda: self.now, models=lambda: self.told and dict(self.told)
+        )
+
+    def due_after(self, seconds: float) -> str | None:
+        """What is due some time later, looking often as the loop does."""
+        found = None
+        for _ in range(round(seconds * 4)):
+            self.now += self.SECOND // 4
+            found = self.follows.due()
+        return found
+
+    def test_the_models_of_the_version_need_no_other(self):
+        assert self.due_after(10) is None
+
+    def test_newer_ones_are_taken_up_after_a_while(self):
+        self.due_after(5)
+        self.told = {"als": "000002"}
+        assert self.due_after(1.5) is None
+        self.told = {"als": "000002", "hybrid": "000001"}
+        assert self.due_after(2) is None, "training goes on"
+        assert self.due_after(1) == "newer models are in use"
+
+    def test_nothing_is_begun_while_a_stage_is_being_trained(self):
+        self.told = None
+        assert self.due_after(10) is None
+        self.told = {"als": "000002"}
+        assert self.due_after(2) is None
+        assert self.due_after(1) == "newer models are in use"
+
+    def test_a_build_that_somebody_else_began_is_left_to_end(self, market):
+        self.told = {"als": "000002"}
+        with market.folder.building():
+            assert self.due_after(5) is None
+        assert self.due_after(0.25) == "newer models are in use"
+
+    def test_a_version_that_somebody_went_back_to_stays(self, market):
+        build_index(
+            market.workspace, market.settings, market.catalogue, als(), {"als": "000002"},
+            market.encoders,
+        )  # fmt: skip
+        self.told = {"als": "000002"}
+        rollback(market.workspace, market.settings)
+        assert market.folder.manifest().models == {"als": "000001"}
+        assert self.due_after(5) is None
+        self.told = {"als": "000003"}
+        assert self.due_after(5) == "newer models are in use"
+
+
+class Marked(Counting):
+    """An encoder of another space, by a model's version."""
+
+    space = "air"
+
+
+def test_new_items_are_encoded_with_the_modules_of_the_version_in_use(market):
+    made = {"000001": Marked("one"), "000002": Marked("two")}
+
+    def modules(models):
+        return {"air": made[models["air"]]} if "air" in models else {}
+
+    def build(air: str) -> None:
+        encoders = {**market.encoders, "air": made[air]}
+        build_index(market.workspace, market.settings, market.catalogue, {}, {"air": air}, encoders)
+
+    build("000001")
+    follows = builder(market, modules=modules)
+    market.catalogue.upsert([item(title="brass telescope")])
+    follows.step()
+    assert "brass telescope" in made["000001"].seen
+    market.catalogue.upsert([item(title="late lamp")])
+    build("000002")
+    made["000002"].seen.clear()
+    market.catalogue.upsert([item(title="later lamp")])
+    while follows.step():
+        pass
+    assert made["000002"].seen == ["later lamp"]
+    assert "later lamp" not in made["000001"].seen
+    assert follows.due() is None
+
+
+def test_what_changed_during_a_build_is_encoded_again_with_the_new_modules(market):
+    old, new = Marked("one"), Marked("two")
+    now = {"air": old}
+    follows = builder(market, modules=lambda models: dict(now))
+    follows.step()
+    manifest = market.folder.manifest()
+    market.catalogue.upsert([item(title="meanwhile")])
+    follows.step()
+    assert "meanwhile" in old.seen
+    market.build()  # of what was there before, as far as the clock of the catalogue goes
+    earlier = msgspec.structs.replace(market.folder.manifest(), sequence=manifest.sequence)
+    path = market.folder.root / earlier.version / "manifest.json"
+    path.write_bytes(msgspec.json.encode(earlier))
+    now["air"] = new
+    while follows.step():
+        pass
+    assert new.seen == ["meanwhile"]

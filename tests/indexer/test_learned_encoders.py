@@ -1,0 +1,129 @@
+"""Trained modules as encoders: what they read, which versions, and what happens without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fake_modules
+import numpy as np
+import pytest
+from builders import item
+from counting import Counting
+from fake_modules import publish
+
+from kindred.indexer.encoders import factory
+from kindred.indexer.encoders.cache import EncodingCache
+from kindred.indexer.encoders.factory import LearnedSpaces, encoders_fingerprint, learned_encoders
+from kindred.indexer.encoders.learned import encode_together
+from kindred.indexer.encoders.run import encode_missing
+from kindred.indexer.models import ModelStore
+from kindred.indexer.representations import Recipe
+
+
+@pytest.fixture(autouse=True)
+def recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = {
+        "words": Recipe(fake_modules.NAME),
+        "text_classifier": Recipe(fake_modules.NAME, ("words",)),
+        "air": Recipe(fake_modules.NAME),
+        "hybrid": Recipe(fake_modules.NAME, ("als", "text_classifier", "air")),
+    }
+    monkeypatch.setattr(factory, "RECIPES", fake)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[EncodingCache]:
+    cache = EncodingCache(tmp_path / "encodings.sqlite")
+    yield cache
+    cache.close()
+
+
+def trained(models: ModelStore) -> dict[str, str]:
+    """A hybrid over AIR and the classifier, and factors; versions by stage."""
+    publish(models, "words", "")
+    publish(models, "text_classifier", "text", words="000001")
+    publish(models, "air", "text")
+    publish(models, "als", "")
+    publish(
+        models, "hybrid", "text air text_classifier", als="000001", air="000001",
+        text_classifier="000001",
+    )  # fmt: skip
+    return dict.fromkeys(("text_classifier", "air", "hybrid"), "000001")
+
+
+def test_inputs_come_first_and_each_encoder_reads_the_space_of_its_stage(models, cache) -> None:
+    versions, text = trained(models), Counting()
+    artefacts = {stage: models.load(stage, v) for stage, v in versions.items()}
+    made = learned_encoders(artefacts, {"text": text}, cache, models.load)
+    assert list(made) == ["text_classifier", "air", "hybrid"]
+    assert made["hybrid"].sources["air"] is made["air"]
+    assert made["hybrid"].sources["text_classifier"] is made["text_classifier"]
+    assert made["hybrid"].sources["text"] is text
+    others = {"als 000001", "air 000001", "text_classifier 000001"}
+    assert set(made["hybrid"].module.others) == others
+
+
+def test_a_module_reads_the_versions_that_it_was_trained_on(models, cache) -> None:
+    versions, text = trained(models), Counting()
+    publish(models, "air", "text", shift=0.9)
+    newer = LearnedSpaces({"text": text}, cache, models.load, ("air", "hybrid"))
+    encoders = newer({**versions, "air": "000002"})
+    assert encoders["air"].version.startswith("air/air-0.9")
+    assert encoders["hybrid"].sources["air"].version.startswith("air/air-0.5")
+    here = item(title="lamp")
+    before = newer(versions)["hybrid"].encode([here]).vectors
+    assert np.array_equal(encoders["hybrid"].encode([here]).vectors, before)
+
+
+def test_what_the_index_does_not_hold_is_an_input_only(models, cache) -> None:
+    spaces = LearnedSpaces({"text": Counting()}, cache, models.load, ("hybrid",))
+    assert list(spaces(trained(models))) == ["hybrid"]
+    assert spaces({"pairs": "000001"}) == {}
+
+
+def test_one_that_was_trained_on_other_encoders_does_not_serve(models, cache) -> None:
+    old, new = {"text": Counting("v1")}, {"text": Counting("v2")}
+    publish(models, "air", "text", encoders=encoders_fingerprint(old))
+    for base, serves in ((old, ["air"]), (new, [])):
+        spaces = LearnedSpaces(base, cache, models.load, ("air",))
+        assert list(spaces({"air": "000001"})) == serves
+
+
+def test_one_whose_inputs_are_gone_does_not_serve_and_the_others_do(models, cache) -> None:
+    versions = trained(models)
+    publish(models, "hybrid", "text air", shift=0.2, air="000009")
+    spaces = LearnedSpaces({"text": Counting()}, cache, models.load, ("air", "hybrid"))
+    assert list(spaces({**versions, "hybrid": "000002"})) == ["air"]
+    assert list(spaces({**versions, "hybrid": "000007"})) == ["air"]
+
+
+def test_an_item_told_in_a_request_is_encoded_once_and_leaves_nothing(models, cache) -> None:
+    text = Counting()
+    spaces = LearnedSpaces({"text": text}, cache, models.load, ("air", "hybrid"))
+    encoders = {"text": text, **spaces(trained(models))}
+    here = item(title="lamp")
+    told = encode_together(here, encoders)
+    assert text.calls == 1
+    keys = [text.key(here)]
+    assert not cache.get("text", text.version, keys, text.dim).present.any()
+    for space, encoder in encoders.items():
+        assert np.array_equal(told[space], encode_missing([here], encoder, cache).vectors), space
+    assert encode_together(item(title="", category=(), brand=None), encoders) == {}
+
+
+def test_vectors_stand_in_the_cache_by_module_and_by_what_it_reads(models, cache) -> None:
+    versions = trained(models)
+    spaces = LearnedSpaces({"text": Counting()}, cache, models.load, ("hybrid",))
+    items = [item(title="lamp"), item(title="oak"), item(title="oak")]
+    first = encode_missing(items, spaces(versions)["hybrid"], cache)
+    again = encode_missing(items[::-1], spaces(versions)["hybrid"], cache)
+    assert (first.encoded, again.encoded) == (2, 0)
+    assert np.array_equal(first.vectors, again.vectors[::-1])
+    other = LearnedSpaces({"text": Counting("v2")}, cache, models.load, ("hybrid",))
+    assert encode_missing(items, other(versions)["hybrid"], cache).encoded == 2
