@@ -11,9 +11,16 @@ import polars as pl
 
 from kindred.api.learning import Material, read_material, row_of
 from kindred.api.times import parse_moment, readable
+from kindred.experiments.looks import FEWEST, evaluate_looks
+from kindred.experiments.representations.ablations import (
+    Tried,
+    ablation_verdicts,
+    try_otherwise,
+)
 from kindred.experiments.representations.methods import (
     ask_everything,
     ask_relation,
+    asker,
     funnel_of_split,
 )
 from kindred.experiments.representations.relations import (
@@ -24,7 +31,7 @@ from kindred.experiments.representations.relations import (
 )
 from kindred.experiments.representations.report import Asked, tables, verdicts
 from kindred.experiments.representations.split import HELD_OUT, Split, make_split
-from kindred.experiments.representations.training import Trained, learn
+from kindred.experiments.representations.training import LOSSES, VARIANTS, Trained, learn
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.models import ModelStore
 from kindred.schemas.clock import micros_now
@@ -46,6 +53,7 @@ def evaluate_representations(
     seeds: int,
     queries: int,
     part: Part = "test",
+    ablations: bool = False,
 ) -> dict[str, Any]:
     """The report as plain data. `development` asks the same of the events before `until` alone."""
     material = read_material(workspace, settings, progress)
@@ -59,18 +67,24 @@ def evaluate_representations(
     asked, stages, chosen, splits = [], [], {}, []
     lists = _lists(workspace, material)
     relations: dict[str, list[Found]] = {}
+    tried: list[Tried] = []
     for seed in drawn:
         split = _split(material, log, moment, seed=seed, queries=queries)
         suffix = f"{SUFFIX[part]}{seed}"
         trained = learn(
             material.content, split, material.inputs, settings, store,
             seed=seed, suffix=suffix, progress=progress, clock=micros_now,
+            variants={**VARIANTS, **LOSSES} if ablations else VARIANTS,
         )  # fmt: skip
         funnel = funnel_of_split(material.content, trained, settings, suffix)
         answered, facts = ask_everything(
             material.content, split, trained, funnel, settings, seed=seed, progress=progress
         )
         asked.append(Asked(split.questions.subject, split.cold, answered))
+        if ablations:
+            queries_asked = asker(funnel, settings)(split.questions)
+            active = material.columns.active[: material.columns.size]
+            tried.append(try_otherwise(split, trained, queries_asked, active, settings, seed))
         for judged in lists:
             found = ask_relation(
                 judged, material.content, split, trained, funnel, settings, seed=seed,
@@ -97,8 +111,19 @@ def evaluate_representations(
         "settings": msgspec.to_builtins(settings.representations),
         "slices": tables(asked, items, settings.seed),
         "verdicts": verdicts(asked, settings.seed),
+        "ablations": ablation_verdicts(tried, settings.seed) if tried else [],
+        "looks": _looks(material, settings, progress, drawn) if part == "test" else None,
         "relations": relation_tables(relations, settings.seed),
     }
+
+
+def _looks(
+    material: Material, settings: KindredSettings, progress: Progress, seeds: Sequence[int]
+) -> dict[str, Any] | None:
+    """Whether neighbours by picture look alike, where enough items have one."""
+    if sum(map(bool, material.content.images)) < FEWEST:
+        return None
+    return evaluate_looks(material.content, settings, progress, seeds=seeds)
 
 
 def _lists(workspace: Workspace, material: Material) -> list[Judged]:

@@ -18,6 +18,7 @@ from kindred.api.learning import read_material
 from kindred.api.settings_text import write_settings
 from kindred.events.contract import event_columns
 from kindred.events.lake import Lake
+from kindred.experiments.representations.ablations import Tried, ablation_verdicts, each_once
 from kindred.experiments.representations.answers import (
     Ranking,
     by_concatenation,
@@ -438,3 +439,32 @@ def test_the_space_that_finds_a_relation_is_named() -> None:
     assert told["all"]["lead"]["over"] == "text"
     assert told["all"]["lead"]["difference"][1] > 0
     assert (told["all"]["lists"], told["cold"]["lists"]) == (400, 100)
+
+
+def test_the_same_stage_trained_otherwise_is_held_to_its_part() -> None:
+    random = np.random.default_rng(3)
+    luck = random.random(3000)
+
+    def ranking(rate: float) -> Ranking:
+        return Ranking(np.where(luck < rate, 50, MISSED), 1)
+
+    tail = np.arange(3000) % 2 == 0
+    better_on_tail = Ranking(np.where(luck < np.where(tail, 0.4, 0.29), 50, MISSED), 1)
+    tried = Tried(
+        np.arange(3000) // 3,
+        tail,
+        {"air": better_on_tail, "air, triplets": ranking(0.2), "air, no correction": ranking(0.3)},
+    )
+    told = {v["claim"]: v for v in ablation_verdicts([tried], 1)}
+    assert told["AIR's corrected softmax leads triplets"]["passed"]
+    assert told["the correction helps rare items"]["passed"]
+    assert not told["the correction holds frequent items"]["passed"]
+    assert "counts as confidence lead cells alike" not in told
+
+
+def test_each_once_makes_every_cell_count_the_same() -> None:
+    log = history((0, 0, 1), (1, 0, 1), (2, 0, 2), (3, 1, 1), (4, 1, 1))
+    once = each_once(log)
+    assert list(zip(once.subject, once.row, once.ts // DAY, strict=True)) == [
+        (0, 1, 0), (0, 2, 2), (1, 1, 3)
+    ]  # fmt: skip

@@ -28,6 +28,10 @@ from kindred.api.cli.output import json_option, print_json, print_table, termina
     "--part", type=click.Choice(["test", "development"]), default="test", show_default=True,
     help="`development` splits what came before the split once more: for choosing settings.",
 )  # fmt: skip
+@click.option(
+    "--ablations", is_flag=True,
+    help="Train AIR with other losses and the factors with other confidences, too.",
+)  # fmt: skip
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON to write.")
 @json_option
 @click.pass_obj
@@ -85,7 +89,7 @@ def print_representations(report: dict[str, Any]) -> None:
     failed = [s for s in report["stages"] if s["state"] == "failed its gate"]
     for stage in failed:
         click.echo(f"{stage['stage']} failed its gate: {stage['gate']}")
-    for verdict in report["verdicts"]:
+    for verdict in [*report["verdicts"], *report["ablations"]]:
         click.echo(line_of(verdict))
     for relation, found in report["relations"].items():
         print_relation(relation, found)

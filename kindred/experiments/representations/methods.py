@@ -29,7 +29,7 @@ from kindred.experiments.representations.simple import (
     with_popularity,
 )
 from kindred.experiments.representations.split import Split
-from kindred.experiments.representations.training import Trained
+from kindred.experiments.representations.training import VARIANTS, Trained
 from kindred.indexer.behaviour.interactions import action_weights
 from kindred.indexer.content import Content
 from kindred.indexer.representations import full_name
@@ -96,7 +96,8 @@ def ask_everything(
     if len(spaces) > 1:
         rank(CONCATENATION, "control", by_concatenation(queries, spaces, size))
     for name, table in trained.variant_spaces().items():
-        rank(name, "control", by_space(queries, name, table, size))
+        if name in VARIANTS:
+            rank(name, "control", by_space(queries, name, table, size))
     made = trained.spaces()
     if HYBRID in made:
         rank(HYBRID, "hybrid", by_space(queries, HYBRID, made[HYBRID], size))

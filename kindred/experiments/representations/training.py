@@ -54,9 +54,10 @@ class Variant:
 LINEAR = "linear concat (trained)"
 VARIANTS: Mapping[str, Variant] = {LINEAR: Variant("hybrid", linear)}
 """Controls of the main table."""
+TRIPLETS, UNCORRECTED = "air, triplets", "air, no correction"
 LOSSES: Mapping[str, Variant] = {
-    "air, triplets": Variant("air", triplets),
-    "air, no correction": Variant("air", uncorrected),
+    TRIPLETS: Variant("air", triplets),
+    UNCORRECTED: Variant("air", uncorrected),
 }
 """Controls of AIR's loss (SPEC §6.1, B6)."""
 
