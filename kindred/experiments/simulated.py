@@ -21,7 +21,7 @@ from kindred.experiments.marketsim.records import Records
 from kindred.experiments.marketsim.shops import Organic
 from kindred.experiments.marketsim.visitors import Visitors, make_visitors
 from kindred.experiments.marketsim.world import World, make_world
-from kindred.indexer.behaviour.interactions import Interactions, load_interactions
+from kindred.indexer.behaviour.interactions import Interactions, load_interactions, subject_hash
 from kindred.indexer.columns import Columns
 from kindred.schemas.clock import DAY, HOUR
 from kindred.schemas.settings import SignalSettings
@@ -48,6 +48,13 @@ class SimulatedLog:
         """Of each row, empty where there is none."""
         places = (item.location for item in self.world.items)
         return [(place and place.postcode) or "" for place in places]
+
+    @property
+    def homes(self) -> list[str]:
+        """Postcode of each subject of the log, as their events tell it."""
+        told = self.events.group_by(key=subject_hash()).agg(pl.col("postcode").first())
+        mine = pl.DataFrame({"key": self.log.subjects})
+        return mine.join(told, on="key", how="left", maintain_order="left")["postcode"].to_list()
 
 
 def simulated_log(

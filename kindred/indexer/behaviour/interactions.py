@@ -138,7 +138,7 @@ def load_interactions(
             ts=pl.col("occurred_at").cast(pl.Int64),
             action=actions.replace_strict(ACTION_CODE, return_dtype=pl.Int16),
             tie=pl.col("event_id").hash(),
-            subject=_subject_hash(),
+            subject=subject_hash(),
             session=pl.when(pl.col("session_id").is_not_null()).then(pl.col("session_id").hash(3)),
         )
         .collect(engine="streaming")
@@ -152,7 +152,7 @@ def _user_keys(events: pl.LazyFrame, subjects: NDArray[np.uint64]) -> Keys:
     """uint64[U]: the key of each subject that is a user."""
     named = (
         events.filter(pl.col("user_id").is_not_null())
-        .select(key=_subject_hash(), name="user_id")
+        .select(key=subject_hash(), name="user_id")
         .unique("key")
         .collect(engine="streaming")
     )
@@ -168,7 +168,7 @@ def _user_keys(events: pl.LazyFrame, subjects: NDArray[np.uint64]) -> Keys:
 def subject_names(events: pl.LazyFrame, interactions: Interactions) -> list[str]:
     """Id of each of `interactions.subjects`, read from the same events ("" where it is gone)."""
     names = (
-        events.select(key=_subject_hash(), name=pl.coalesce("user_id", "device_id", "session_id"))
+        events.select(key=subject_hash(), name=pl.coalesce("user_id", "device_id", "session_id"))
         .unique("key")
         .collect(engine="streaming")
     )
@@ -177,8 +177,11 @@ def subject_names(events: pl.LazyFrame, interactions: Interactions) -> list[str]
     return joined["name"].fill_null("").to_list()
 
 
-def _subject_hash() -> pl.Expr:
-    """The seeds keep a user and a device of the same name apart."""
+def subject_hash() -> pl.Expr:
+    """Whose event it is, as `Interactions.subjects` has it.
+
+    The seeds keep a user and a device of the same name apart.
+    """
     user, device, session = pl.col("user_id"), pl.col("device_id"), pl.col("session_id")
     return (
         pl.when(user.is_not_null())

@@ -283,7 +283,19 @@ def interval(values: Doubles, clusters: NDArray[np.integer]) -> tuple[float, flo
     return mean, mean - 1.96 * error, mean + 1.96 * error
 
 
-def compared(
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Questions that both factors and distance can answer, with the AUC of each."""
+
+    held: Held
+    factors: Doubles
+    """float64[H]"""
+    distance: Doubles
+    """float64[H]"""
+    supported: int
+
+
+def answered(
     log: Interactions,
     postcodes: Postcodes,
     settings: PlaceSettings,
@@ -291,8 +303,8 @@ def compared(
     seed: int,
     threads: int = 0,
     kind: NDArray[np.integer] | None = None,
-) -> dict[str, Any]:
-    """AUC of factors and of distance on the newest events, and their difference."""
+) -> Answered:
+    """Train on the older events and ask about the newest (`hold_out`)."""
     older, held = hold_out(log, HELD_SHARE, seed, kind)
     model = train_places(older, len(postcodes.names), settings, signals, seed, threads)
     places = vectors_of(older, model, postcodes, settings)
@@ -302,13 +314,19 @@ def compared(
     asked = known[np.minimum(held.subject, len(known) - 1)] & (held.subject < len(known))
     asked &= present[held.place] & np.isfinite(postcodes.sphere[held.place]).all(axis=1)
     held = held.take(asked)
-    mine, theirs = held.aucs(score), held.aucs(by_distance(older, postcodes.sphere))
+    distance = by_distance(older, postcodes.sphere)
+    return Answered(held, held.aucs(score), held.aucs(distance), int(places.supported.sum()))
+
+
+def compared(found: Answered) -> dict[str, Any]:
+    """AUC of factors and of distance, and their difference, each with a 95 % interval."""
+    who = found.held.subject
     return {
-        "questions": len(held),
-        "supported": int(places.supported.sum()),
-        "AUC factors": [round(x, 5) for x in interval(mine, held.subject)],
-        "AUC distance": [round(x, 5) for x in interval(theirs, held.subject)],
-        "difference": [round(x, 5) for x in interval(mine - theirs, held.subject)],
+        "questions": len(found.held),
+        "supported": found.supported,
+        "AUC factors": [round(x, 5) for x in interval(found.factors, who)],
+        "AUC distance": [round(x, 5) for x in interval(found.distance, who)],
+        "difference": [round(x, 5) for x in interval(found.factors - found.distance, who)],
     }
 
 
@@ -333,7 +351,7 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
         )
     vectors, present = places(told, columns.lat, columns.lon)
     kind = leaves(columns)[given.past.row[postcodes.of_row[given.past.row] >= 0]]
-    worth = compared(log, postcodes, chosen, signals, seed, given.threads, kind)
+    worth = compared(answered(log, postcodes, chosen, signals, seed, given.threads, kind))
     passed, reason = judged(worth)
     return Made(
         arrays={
