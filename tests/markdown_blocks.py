@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 TESTED = {"sh", "bash", "shell", "console", "json", "python"}
-OPEN_MAPS = {"ms", "versions", "sources", "by_space", "differences", "explain", "plan"}
+OPEN_MAPS = {
+    "ms", "versions", "sources", "by_space", "differences", "explain", "plan", "gates", "left_out",
+}  # fmt: skip
 """Objects whose keys depend on the data: a key may be missing on either side."""
 
 _MARKER = re.compile(r"<!-- (?P<what>run|run first|answer|skip: (?P<reason>\S.*)) -->")
