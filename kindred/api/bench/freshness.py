@@ -1,4 +1,5 @@
-"""`kindred bench freshness`: how soon after an event the visitor's next answer knows of it.
+"""`kindred bench freshness`: how soon after an event the visitor's next answer knows of it, and how
+soon a new listing has neighbours.
 
 Two serving processes, over loopback; while events are sent and looked for, other connections keep
 asking, so that the log is read under load.
@@ -23,11 +24,13 @@ from kindred.api.bench.similar import PATIENCE_S, K, timed_answer
 from kindred.api.bench.workspace import prepared
 from kindred.events.log_tables import open_log_file
 from kindred.events.sessions import Sessions
+from kindred.indexer.versions import IndexFolder
 from kindred.schemas.clock import HOUR, micros_now
 from kindred.schemas.event import ACTION_CODE, Action
 from kindred.schemas.progress import Progress
 from kindred.schemas.query import Subject
 from kindred.schemas.settings import SessionSettings
+from kindred.schemas.workspace import Workspace
 
 UNKNOWN = "session:"
 """How an answer's `degraded` begins while nothing is known of the visitor."""
@@ -59,6 +62,12 @@ class FreshnessBench(msgspec.Struct, frozen=True, kw_only=True):
     load_per_s: float
     """Answers a second that other connections were given meanwhile."""
     reads: list[SessionRead]
+    listings: int = 0
+    """New listings put."""
+    listed_space: str = ""
+    """The space in which they were asked for."""
+    listed: dict[str, Spread] = {}
+    """From the 200 of a new listing to its first neighbours in that space, by process."""
 
 
 def run_freshness(
@@ -97,6 +106,8 @@ def run_freshness(
                 seen.setdefault(name, []).append(took)
                 firsts.append(first)
             tick(1)
+        space = best_space(workspace)
+        listed = put_listings(connections, space, max(1, events // 10), items, seed)
         for connection in connections:
             connection.close()
     return FreshnessBench(
@@ -111,7 +122,53 @@ def run_freshness(
         reads=[
             session_reads(1_000_000, visitors, seed, progress) for visitors in (100_000, 15_000)
         ],
+        listings=max(1, events // 10),
+        listed_space=space,
+        listed={name: Spread.of(took) for name, took in sorted(listed.items())},
     )
+
+
+def best_space(workspace: Workspace) -> str:
+    """The space of the index that a new listing's vector takes longest to: the most learned one."""
+    spaces = IndexFolder(workspace.index).manifest().spaces
+    return next(s for s in ("hybrid", "air", "text", "attributes") if s in spaces)
+
+
+def put_listings(
+    connections: Sequence[Connection], space: str, count: int, items: int, seed: int
+) -> dict[str, list[float]]:
+    """ms from a listing's 200 to its first neighbours in `space`, by process; then withdrawn.
+
+    A listing is one of the market's under another title, so that nothing of it is in the cache.
+    """
+    random = np.random.default_rng(seed + 2)
+    took: dict[str, list[float]] = {}
+    for number, row in enumerate(random.integers(items, size=count).tolist()):
+        like = msgspec.json.decode(ask(connections[0], "GET", f"/v1/items/item-{row}"))
+        new = f"bench-{micros_now()}-{number}"
+        told = {**like, "item_id": new, "title": f"{like['title']} {new}"}
+        ask(connections[number % 2], "PUT", "/v1/items", {"items": [told]})
+        begin = time.perf_counter()
+        request = request_bytes("GET", f"/v1/items/{new}/neighbors?k=6&space={space}")
+        waiting = list(connections)
+        while waiting:
+            if time.perf_counter() - begin > PATIENCE_S:
+                raise UnexpectedAnswer(f"a listing has no neighbours after {PATIENCE_S:g} s")
+            for connection in list(waiting):
+                if connection.ask(request)[0] == 200:
+                    ms = (time.perf_counter() - begin) * 1e3
+                    took.setdefault(connection.served_by, []).append(ms)
+                    waiting.remove(connection)
+        ask(connections[0], "DELETE", f"/v1/items/{new}")
+    return took
+
+
+def ask(connection: Connection, method: str, path: str, body: Any = None) -> bytes:
+    """The answer's body; UnexpectedAnswer for a refusal."""
+    status, answer = connection.ask(request_bytes(method, path, body))
+    if status >= 300:
+        raise UnexpectedAnswer(f"{method} {path}: status {status}: {answer[:300]!r}")
+    return answer
 
 
 def until_known(

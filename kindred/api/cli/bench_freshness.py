@@ -33,7 +33,7 @@ def freshness(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Send events to a served marketplace and measure when answers know of them.
+    """Send events and listings to a served marketplace and measure when answers know of them.
 
     The marketplace is that of `bench similar`, below the workspace's folder `bench`.
     """
@@ -54,6 +54,10 @@ def freshness(
 def _show(result: FreshnessBench) -> None:
     rows = [("acknowledged", result.acknowledged)]
     rows += [(f"in the answers of {name}", spread) for name, spread in result.seen.items()]
+    rows += [
+        (f"a new listing's {result.listed_space} neighbours, {name}", spread)
+        for name, spread in result.listed.items()
+    ]
     rows += [
         (f"reading {read.mean_actions:g} actions of {read.events:,}", read.ms)
         for read in result.reads
