@@ -20,6 +20,7 @@ from kindred.indexer.stages import Made
 from kindred.indexer.towers.inputs import BAGS, PRICE, Inputs, facts_of_items
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
+    baselines,
     halves,
     inputs_of_rows,
     judged,
@@ -34,13 +35,13 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask
 
-CODE = 1
+CODE = 2
 """Revision of what the stage does."""
 FACTS = frozenset((*BAGS, PRICE))
 
 
 def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:  # noqa: ARG001
-    """Train on co-clicks; serve where it answers better than any of its inputs."""
+    """Train on co-clicks; serve where it answers better than its baselines."""
     settings = given.settings.representations.air
     pairs = co_clicks(given.training, settings.pairs_per_visit, settings.pairs, given.settings.seed)
     if len(pairs) < FEW_PAIRS:
@@ -51,7 +52,7 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
         given, inputs, pairs, settings, stopping, progress, name="train air",
         start=given.previous("air"),
     )  # fmt: skip
-    singles = {n: v for n, v in inputs.vectors.items() if n in tower.weights.names and n != PRICE}
+    singles = baselines(given, inputs, pairs, settings, stopping, progress)
     verdict = judged(tower.weights(inputs)[0], singles, judging, None)
     return made(tower, inputs, pairs, verdict)
 

@@ -22,9 +22,10 @@ from kindred.indexer.models import Artefact
 from kindred.indexer.representations import SPACES, Given, usable
 from kindred.indexer.stages import Made
 from kindred.indexer.towers.air import FACTS, facts_key, inputs_of_items
-from kindred.indexer.towers.inputs import PRICE
+from kindred.indexer.towers.inputs import POPULARITY, PRICE, popularity_value
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
+    baselines,
     halves,
     inputs_of_rows,
     judged,
@@ -39,13 +40,17 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask, Rows
 
-CODE = 1
+CODE = 2
 """Revision of what the stage does."""
 ALS, PLACE = "als", "place"
+BY_ID = (ALS, PLACE, POPULARITY)
+"""Inputs that are known of an item by its id."""
+PLAIN = (PRICE, POPULARITY)
+"""Inputs that say nothing about what is alike."""
 
 
 def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
-    """Train on conversions; serve where it answers better than any of its inputs.
+    """Train on conversions; serve where it answers better than its baselines.
 
     The linear control, the same inputs side by side without gate and layers (F13), is trained in
     the same run and told on the card, unless training starts from another version.
@@ -61,6 +66,8 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
         SPACES.get(name, name): (np.asarray(a.arrays["unit"]), np.asarray(a.arrays["present"]))
         for name, a in used.items()
     }
+    counts = np.bincount(given.training.row, minlength=given.size)[: given.size]
+    learned[POPULARITY] = popularity_value(counts)
     inputs = inputs_of_rows(given, learned)
     stopping, judging = halves(given.questions)
     tower = train_tower(
@@ -69,14 +76,15 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     )  # fmt: skip
     linear = msgspec.structs.replace(settings, gate="none", hidden=())
     control = None
-    if tower.started_from is None:
+    if tower.started_from is None and settings != linear:
         control = train_tower(
             given, inputs, pairs, linear, stopping, progress, name="train linear control"
         ).weights(inputs)[0]
-    singles = {n: v for n, v in inputs.vectors.items() if n in tower.weights.names and n != PRICE}
+    singles = baselines(given, inputs, pairs, settings, stopping, progress)
     verdict = judged(tower.weights(inputs)[0], singles, judging, control)
     hashes, rows = known_items(given.content.columns.item_ids)
-    return made(tower, inputs, pairs, verdict, {"known": hashes, "known_row": rows})
+    more = {"known": hashes, "known_row": rows, "counts": counts}
+    return made(tower, inputs, pairs, verdict, more)
 
 
 def known_items(item_ids: Sequence[str]) -> tuple[NDArray[np.uint64], Rows]:
@@ -113,7 +121,7 @@ class Hybrid:
     @property
     def reads(self) -> tuple[str, ...]:
         """Spaces of encoders among its inputs."""
-        return tuple(n for n in self.weights.names if n not in FACTS and n not in (ALS, PLACE))
+        return tuple(n for n in self.weights.names if n not in FACTS and n not in BY_ID)
 
     def facts(self, item: Item) -> bytes:
         """Category, brand, colour and price; and the id, where behaviour is known of it."""
@@ -159,5 +167,7 @@ def load(artefact: Artefact, others: Mapping[str, Artefact]) -> Hybrid:
         for name in (ALS, PLACE)
         if name in weights.names and name in others
     }
+    if POPULARITY in weights.names:
+        behaviour[POPULARITY] = popularity_value(artefact.arrays["counts"])
     known, rows = artefact.arrays["known"], artefact.arrays["known_row"]
     return Hybrid(weights, f"hybrid/{artefact.card.key}", known, rows, behaviour)

@@ -23,7 +23,15 @@ BAGS = ("category", "brand", "colour")
 BUCKETS = 1 << 13
 """Places that words are hashed to, 0 left for none."""
 PRICE = "price"
-"""The dense input made of the price: log, about -1 to 1."""
+"""The dense input made of the price."""
+POPULARITY = "popularity"
+"""The dense input made of how often an item was acted on; known by id, like factors."""
+HATS = 16
+"""Width of an input made of one number."""
+PRICE_SPAN = (1.0, 7.0)
+"""log10 of prices in minor units that are told apart."""
+COUNT_SPAN = (0.0, 16.0)
+"""log2 of counts that are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +72,30 @@ def bucket(group: str, word: str) -> int:
     return 1 + int.from_bytes(digest, "little") % (BUCKETS - 1)
 
 
-def price_value(price_minor: Doubles) -> Floats:
-    """float32[n, 1] of prices in minor units: decades around 10.00, about -1 to 1."""
+def hats(values: Doubles, span: tuple[float, float]) -> Floats:
+    """float32[n, HATS]: each number shared between the two nearest of evenly spaced marks.
+
+    A layer that reads it can bend where it likes; a bare number passes layer norm as no more than
+    its sign.
+    """
+    low, high = span
+    place = np.clip((values - low) / (high - low), 0, 1) * (HATS - 1)
+    heights: Floats = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(HATS)))
+    return heights.astype(np.float32)
+
+
+def price_value(price_minor: Doubles) -> tuple[Floats, Mask]:
+    """(float32[n, HATS], bool[n]) of prices in minor units, NaN unknown."""
     known = np.isfinite(price_minor)
-    value = np.where(known, (np.log10(np.where(known, price_minor, 0) + 1) - 3) / 2, 0)
-    return value.astype(np.float32)[:, None]
+    value = hats(np.log10(np.where(known, np.maximum(price_minor, 0), 0) + 1), PRICE_SPAN)
+    return np.where(known[:, None], value, np.float32(0)), known
+
+
+def popularity_value(counts: Rows) -> tuple[Floats, Mask]:
+    """(float32[n, HATS], bool[n]) of how often items were acted on; 0 is unknown."""
+    known = counts > 0
+    value = hats(np.log2(counts + 1.0), COUNT_SPAN)
+    return np.where(known[:, None], value, np.float32(0)), known
 
 
 def facts_of_rows(columns: Columns) -> Inputs:
@@ -76,9 +103,9 @@ def facts_of_rows(columns: Columns) -> Inputs:
     words: dict[str, Rows] = {"category": _coded(columns, "category", columns.category)}
     words["brand"] = _coded(columns, "brand", columns.brand[:, None])
     words["colour"] = _coded(columns, "colour", columns.colour[:, None])
-    price = columns.price
+    price, priced = price_value(columns.price)
     present: dict[str, Mask] = {bag: np.any(found, axis=1) for bag, found in words.items()}
-    return Inputs({PRICE: price_value(price)}, {**present, PRICE: np.isfinite(price)}, words)
+    return Inputs({PRICE: price}, {**present, PRICE: priced}, words)
 
 
 def _coded(columns: Columns, name: str, codes: NDArray[np.int32]) -> Rows:
@@ -97,11 +124,11 @@ def facts_of_items(items: Sequence[Item]) -> Inputs:
         lists_of["brand"].append([bucket("brand", item.brand)] if item.brand else [])
         lists_of["colour"].append([bucket("colour", item.colour)] if item.colour else [])
     words = {bag: _padded(lists) for bag, lists in lists_of.items()}
-    price = np.array(
-        [np.nan if i.price_minor is None else i.price_minor for i in items], np.float64
+    price, priced = price_value(
+        np.array([np.nan if i.price_minor is None else i.price_minor for i in items], np.float64)
     )
     present: dict[str, Mask] = {bag: np.any(found, axis=1) for bag, found in words.items()}
-    return Inputs({PRICE: price_value(price)}, {**present, PRICE: np.isfinite(price)}, words)
+    return Inputs({PRICE: price}, {**present, PRICE: priced}, words)
 
 
 def _padded(lists: list[list[int]]) -> Rows:
