@@ -294,9 +294,9 @@ class ImageHeadsSettings(Settings, frozen=True, kw_only=True):
 
     embedding_size: Positive = 256
     """Width."""
-    augmentations: Annotated[int, Meta(ge=0)] = 3_000
+    augmentations: Annotated[int, Meta(ge=0)] = 2_000
     """Altered copies in all, spread over the pictures to learn from: turned up to 15°, moved and
-    zoomed up to 10 %, contrast up to ±0.2. Two cores encode about 30 in a second."""
+    zoomed up to 10 %, contrast up to ±0.2. Two cores encode 15 to 30 in a second."""
     dropout: Share = 0.2
     """Of the backbone's features, in training."""
     items: Positive = 20_000
