@@ -91,7 +91,7 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "place": Recipe("kindred.indexer.behaviour.place", reads_log=True),
+    "place": Recipe("kindred.indexer.places", reads_log=True),
     "words": Recipe("kindred.indexer.encoders.words", kept=True),
     "text_classifier": Recipe("kindred.indexer.encoders.text_classifier", ("words",), kept=True),
     "text_tuned": Recipe("kindred.indexer.encoders.text_tuned", reads_log=True, kept=True),

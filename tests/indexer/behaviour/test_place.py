@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from traces import random_trace
 
-from kindred.indexer.behaviour import place
 from kindred.indexer.behaviour.als import train_als
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.place import (
@@ -17,7 +16,6 @@ from kindred.indexer.behaviour.place import (
     Postcodes,
     by_distance,
     hold_out,
-    make,
     place_vectors,
     train_places,
 )
@@ -25,6 +23,7 @@ from kindred.indexer.columns import Columns
 from kindred.indexer.content import Content
 from kindred.indexer.geo import haversine, on_sphere
 from kindred.indexer.models import Artefact
+from kindred.indexer.places import make
 from kindred.indexer.representations import Given
 from kindred.indexer.stages import Made
 from kindred.schemas.item import Item, Location
@@ -197,4 +196,3 @@ def test_a_marketplace_without_postcodes_goes_without():
     made = made_of(bare, log)
     assert (made.passed, made.reason) == (False, "no item has a postcode")
     assert not made_of(content, log.take(slice(0, 50))).passed
-    assert place.CODE
