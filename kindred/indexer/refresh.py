@@ -13,14 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import msgspec
 
 from kindred.schemas.model import Card, Start
-
-if TYPE_CHECKING:
-    from kindred.indexer.stages import Stage
 
 UNTIL = "until"
 """Input that is a moment, µs: events before it were read."""
@@ -28,8 +25,36 @@ MOVING = ("catalogue", "events", UNTIL)
 """Inputs that move by themselves."""
 
 
+class Refreshed(Protocol):
+    """What counts of a `Stage`."""
+
+    @property
+    def code(self) -> int:
+        """Revision of the code."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What it is trained with."""
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """Fingerprint by data input."""
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Stages that it builds on."""
+
+    @property
+    def keep_for(self) -> int:
+        """µs for which a version is kept."""
+
+    @property
+    def start_for(self) -> int:
+        """µs after training from nothing for which another version is started from."""
+
+
 def may_be_kept(
-    stage: Stage, card: Card, versions: Mapping[str, str], *, seed: int, now: int
+    stage: Refreshed, card: Card, versions: Mapping[str, str], *, seed: int, now: int
 ) -> bool:
     """Whether a version does for a run at `now` (µs), on these versions of its needs.
 
@@ -47,7 +72,7 @@ def may_be_kept(
 
 
 def may_be_started_from(
-    stage: Stage,
+    stage: Refreshed,
     card: Card,
     versions: Mapping[str, str],
     *,
@@ -66,7 +91,7 @@ def may_be_started_from(
     return young and same and bool(card.files) and only_data_moved(stage, card, seed=seed)
 
 
-def only_data_moved(stage: Stage, card: Card, *, seed: int) -> bool:
+def only_data_moved(stage: Refreshed, card: Card, *, seed: int) -> bool:
     """Whether all else is the same, and the card's version has seen nothing after the stage's."""
     mine = {name: value for name, value in stage.inputs.items() if name not in MOVING}
     its = {
