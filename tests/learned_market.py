@@ -1,7 +1,7 @@
 """The small marketplace with AIR and hybrid vectors in its index.
 
-Categories already tell nearly everything here, so a gate is right to refuse what learns no more than
-they tell; it is brought into use all the same, to see it serve.
+Categories already tell nearly everything here, so a gate is right to refuse what learns no more
+than they tell; it is brought into use all the same, to see it serve.
 """
 
 from __future__ import annotations
