@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import polars as pl
+import pytest
 from small_market import small_events, small_items
 
 from kindred.events.contract import event_columns
@@ -16,6 +17,7 @@ from kindred.indexer.build import read_content
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.content import Content
 from kindred.indexer.encoders.cache import EncodingCache
+from kindred.indexer.encoders.runtime import load_torch
 from kindred.indexer.models import ModelStore
 from kindred.indexer.representations import Given, representation_stages
 from kindred.indexer.stages import StageRow, run_stages
@@ -58,9 +60,11 @@ def log_of(content: Content) -> Interactions:
     return load_interactions(event_columns(pl.DataFrame(events)).lazy(), rows, SETTINGS.signals)
 
 
-def run(store: ModelStore, content: Content, catalogue: str) -> dict[str, StageRow]:
+def run(
+    store: ModelStore, content: Content, catalogue: str, settings: KindredSettings = SETTINGS
+) -> dict[str, StageRow]:
     log = log_of(content)
-    given = Given(content=content, log=log, until=int(log.ts[-1]) + 1, settings=SETTINGS)
+    given = Given(content=content, log=log, until=int(log.ts[-1]) + 1, settings=settings)
     rows = run_stages(
         representation_stages(given, {"catalogue": catalogue}), store, seed=SETTINGS.seed,
         progress=SilentProgress(), clock=lambda: 1, anew=True,
@@ -81,3 +85,13 @@ def test_a_classifier_of_shuffled_categories_does_not_serve(tmp_path: Path):
     assert bad.state == "failed its gate"
     assert (bad.before, bad.now) == (good.version, good.version)
     assert store.load("text_classifier").card.metrics == good.metrics
+
+
+def test_training_runs_on_an_accelerator_by_setting(tmp_path: Path):
+    if not load_torch().cuda.is_available():
+        pytest.skip("there is no CUDA device to train on")
+    content = content_of(tmp_path, small_items(NAMES))
+    chosen = msgspec.structs.replace(SETTINGS.representations, device="cuda")
+    settings = msgspec.structs.replace(SETTINGS, representations=chosen)
+    row = run(ModelStore(tmp_path / "models"), content, "as it is", settings)["text_classifier"]
+    assert row.state == "trained", row.gate
