@@ -64,7 +64,8 @@ def evaluate_representations(
         moment = parse_moment(until, log.ts)
     store = ModelStore(workspace.models)
     drawn = [settings.seed + n for n in range(seeds)]
-    asked, stages, chosen, splits = [], [], {}, []
+    asked, stages, splits = [], [], []
+    chosen: dict[str, Any] = {}
     lists = _lists(workspace, material)
     relations: dict[str, list[Found]] = {}
     tried: list[Tried] = []
@@ -78,8 +79,9 @@ def evaluate_representations(
         )  # fmt: skip
         funnel = funnel_of_split(material.content, trained, settings, suffix)
         answered, facts = ask_everything(
-            material.content, split, trained, funnel, settings, seed=seed, progress=progress
-        )
+            material.content, split, trained, funnel, settings, seed=seed, progress=progress,
+            chosen=chosen or None,
+        )  # fmt: skip
         asked.append(Asked(split.questions.subject, split.cold, answered))
         if ablations:
             queries_asked = asker(funnel, settings)(split.questions)
@@ -92,7 +94,7 @@ def evaluate_representations(
             )  # fmt: skip
             relations.setdefault(judged.relation, []).append(found)
         stages += _stage_facts(trained, seed)
-        chosen[str(seed)] = facts
+        chosen = facts
         splits.append(_split_facts(split, seed))
     items = int(material.columns.active.sum())
     return {

@@ -24,6 +24,7 @@ from kindred.experiments.representations.simple import (
     by_tfidf,
     choose_ease,
     tfidf_table,
+    train_ease,
     train_implicit,
     unit_table,
     with_popularity,
@@ -78,8 +79,9 @@ def ask_everything(
     *,
     seed: int,
     progress: Progress,
+    chosen: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Answered], dict[str, Any]]:
-    """(answers by method, what was chosen on the way)."""
+    """(answers by method, what was chosen on the way, unless an earlier seed has `chosen`)."""
     active = content.columns.active[: content.columns.size]
     size = len(active)
     ask = asker(funnel, settings)
@@ -103,7 +105,14 @@ def ask_everything(
         rank(HYBRID, "hybrid", by_space(queries, HYBRID, made[HYBRID], size))
     counts = np.bincount(split.log.row, minlength=size)
     with progress.task("EASE"):
-        ease, facts = choose_ease(split.log, active, split.asking, ask, seed=seed)
+        if chosen is None:
+            ease, facts = choose_ease(split.log, active, split.asking, ask, seed=seed)
+        else:
+            facts = chosen["EASE"]
+            ease = train_ease(
+                split.log, size, penalty=facts["penalty"], by=facts["rows"],
+                recent=facts["newer seeds weigh more"],
+            )  # fmt: skip
     rank("EASE", "baseline", ease.scores(queries, size))
     del ease
     words = tfidf_table(content.texts)
