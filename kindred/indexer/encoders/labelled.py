@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +19,7 @@ from kindred.indexer.representations import Given
 from kindred.indexer.training import fit, seeded
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Mask, Rows
+from kindred.schemas.settings import LoopSettings
 
 HEADS = ("category", "subcategory")
 """First and second level of the category path."""
@@ -27,6 +29,10 @@ FEWEST_TEXTS = 200
 """With fewer texts of known classes than this nothing is learned."""
 TESTED = 0.1
 """Share of the texts that the gate asks about, and again for choosing the epoch."""
+SURE = 3.0
+"""Standard errors beyond chance at which labels count as having sense."""
+LEAST_STEPS = 400
+"""A small catalogue is gone through more often."""
 BAG_RATE = 2
 """The bag learns at so many times the network's rate: it has one layer."""
 
@@ -114,6 +120,13 @@ def _classes(codes: NDArray[np.int32]) -> Rows:
     return found
 
 
+def enough(loop: LoopSettings, count: int) -> LoopSettings:
+    """With more epochs, and patience to match, where `count` examples would give few steps."""
+    steps = max(1, -(-count // loop.batch_size))
+    times = max(1, -(-LEAST_STEPS // (steps * loop.epochs)))
+    return msgspec.structs.replace(loop, epochs=loop.epochs * times, patience=loop.patience * times)
+
+
 def bag_guesses(
     words: Words, data: Labelled, given: Given, progress: Progress
 ) -> tuple[Mapping[str, Rows], dict[str, Any]]:
@@ -123,11 +136,8 @@ def bag_guesses(
     same start, and one linear layer.
     """
     chosen = given.settings.representations
-    loop = chosen.text_classifier.loop
-    loop = type(loop)(
-        epochs=loop.epochs, batch_size=loop.batch_size, patience=loop.patience,
-        learning_rate=loop.learning_rate * BAG_RATE, weight_decay=loop.weight_decay,
-    )  # fmt: skip
+    loop = enough(chosen.text_classifier.loop, len(data.training))
+    loop = msgspec.structs.replace(loop, learning_rate=loop.learning_rate * BAG_RATE)
     with seeded(given.settings.seed, chosen.threads) as torch:
         nn = torch.nn
         start = np.vstack([np.zeros((1, words.dim), np.float32), words.vectors])
@@ -169,8 +179,9 @@ def compared(
 ) -> tuple[dict[str, Any], bool, str]:
     """(metrics, whether the network may serve, why): accuracies with standard errors.
 
-    It must guess the judged level at least as often as the bag does, and clearly more often than
-    one who always says the commonest class: of labels without sense nobody learns more than that.
+    It must guess the judged level at least as often as the bag does, and more often than the same
+    guesses would be right of shuffled labels, by SURE standard errors: of labels without sense
+    nobody learns more than that, and neither does one who always says the commonest class.
     """
     metrics: dict[str, Any] = {
         "texts": len(data.codes), "tested": len(data.tested), "classes": dict(data.classes),
@@ -179,30 +190,32 @@ def compared(
     for head in data.classes:
         wanted = data.labels[head][data.tested]
         known = wanted >= 0
-        trained = data.labels[head][data.training]
-        commonest = int(np.bincount(trained[trained >= 0]).argmax())
         wanted = wanted[known]
         hits: dict[str, Mask] = {
             "network": network[head][known] == wanted,
             "bag of words": bag[head][known] == wanted,
-            "commonest class": wanted == commonest,
         }
+        share = [
+            np.bincount(x, minlength=data.classes[head]) for x in (wanted, network[head][known])
+        ]
+        chance = float(share[0] @ share[1]) / max(len(wanted), 1) ** 2
         metrics[head] = {
             name: {"accuracy": round(float(h.mean()), 5), "error": round(_error(h), 5)}
             for name, h in hits.items()
         }
         gain = hits["network"].astype(np.float64) - hits["bag of words"]
-        beyond = hits["network"].astype(np.float64) - hits["commonest class"]
+        metrics[head]["by chance"] = round(chance, 5)
         metrics[head]["gain over the bag"] = {
             "mean": round(float(gain.mean()), 5), "error": round(_error(gain), 5),
         }  # fmt: skip
         if head == data.judged:
-            passed = gain.mean() >= 0 and beyond.mean() > 2 * _error(beyond)
+            doubt = SURE * float(np.sqrt(chance * (1 - chance) / len(gain)))
+            passed = gain.mean() >= 0 and hits["network"].mean() > chance + doubt
             reason = (
                 f"{head} of {len(gain):,} texts: {hits['network'].mean():.1%} right, "
                 f"{hits['bag of words'].mean():.1%} by a bag of words "
                 f"({gain.mean():+.2%} ± {_error(gain):.2%}), "
-                f"{hits['commonest class'].mean():.1%} by the commonest class"
+                f"{chance:.1%} by chance"
             )
     return metrics, bool(passed), reason
 

@@ -24,6 +24,7 @@ from kindred.indexer.encoders.labelled import (
     Labelled,
     bag_guesses,
     compared,
+    enough,
     labelled_texts,
 )
 from kindred.indexer.encoders.learned import Vectors
@@ -253,8 +254,8 @@ def _trained(
             return {h: np.concatenate(parts) for h, parts in found.items()}
 
         trained = fit(
-            net, len(data.training), loss_of, settings.loop, seed=given.settings.seed,
-            name="text_classifier", progress=progress,
+            net, len(data.training), loss_of, enough(settings.loop, len(data.training)),
+            seed=given.settings.seed, name="text_classifier", progress=progress,
             score=lambda: data.accuracy(data.judged, guesses(data.development)[data.judged]),
         )  # fmt: skip
         arrays = arrays_of(net) | {"limit": np.array(settings.max_tokens)}

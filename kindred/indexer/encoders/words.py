@@ -132,6 +132,9 @@ def make(given: Given, _: Mapping[str, Artefact], progress: Progress) -> Made:
         reason = f"{total} words of text are too few to learn from"
         return Made(passed=False, reason=reason, summary=reason)
     least = least_count(total, settings.min_count)
+    if max(Counter(chain.from_iterable(sentences)).values()) < least:
+        reason = f"no word of the text occurs {least} times"
+        return Made(passed=False, reason=reason, summary=reason)
     words, counts = train_words(sentences, settings, least, given.settings.seed, progress)
     titles = Counter(chain.from_iterable(map(Words.tokens, dict.fromkeys(given.content.titles))))
     unknown = unknown_share(titles, words.code_of)
