@@ -17,6 +17,7 @@ import httpx
 import msgspec
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from small_market import small_events
 from trained_market import running, trained_market
 
 from kindred.api.bench.client import Connection, connections_to_all, request_bytes
@@ -146,6 +147,21 @@ def test_a_log_in_takes_the_session_along(client: httpx.Client) -> None:
     assert recalled(client, user_id="ann")["degraded"] == []
     nobody = client.post("/v1/visitors/merge", json={"user_id": "ann"})
     assert nobody.status_code == 400
+
+
+def test_who_logged_in_is_known_before_they_do_anything(client: httpx.Client) -> None:
+    asked = {"subject": {"user_id": "user-3"}, "n": 5, "sources": ["user"]}
+    known = client.post("/v1/session/recall", json=asked).json()["items"]
+    assert len(known) == 5
+    assert all(set(item["sources"]) == {"user"} for item in known)
+    scores = [item["sources"]["user"]["score"] for item in known]
+    assert scores == sorted(scores, reverse=True)
+    bought = {e.entity_id for e in small_events(NAMES, users=300) if e.user_id == "user-3"}
+    assert known[0]["item_id"] in bought
+    stranger = asked | {"subject": {"user_id": "nobody we know"}}
+    assert client.post("/v1/session/recall", json=stranger).json()["items"] == []
+    by_device = asked | {"subject": {"device_id": "user-3"}}
+    assert client.post("/v1/session/recall", json=by_device).json()["items"] == []
 
 
 def test_what_a_visitor_dismissed_is_not_shown_again(client: httpx.Client) -> None:
