@@ -26,12 +26,14 @@ class DataSet:
     reader: str
     folder: str | None
     until: str
+    events: bool = True
 
 
 SETS = {
     "amazon_office": DataSet("amazon-office", "amazon_office", "90%"),
     "grocery": DataSet("grocery", "grocery", "90%"),
     "complete_journey": DataSet("complete-journey", None, "-28d"),
+    "fashion": DataSet("fashion", "fashion", "90%", events=False),
 }
 
 
@@ -49,14 +51,14 @@ def evaluate(root: Path, name: str) -> None:
         workspace.mkdir(parents=True, exist_ok=True)
         kindred(workspace, "init")
         folder = [] if chosen.folder is None else [str(DATA / chosen.folder)]
-        for what in ("items", "events"):
+        for what in ("items", "events") if chosen.events else ("items",):
             kindred(workspace, "import", what, "--reader", chosen.reader, *folder)
     print(f"{name}: train {kindred(workspace, 'train'):.0f} s", flush=True)
     print(f"{name}: index {kindred(workspace, 'index'):.0f} s", flush=True)
     output = RESULTS / f"representations_{name}.json"
     took = kindred(
         workspace, "evaluate", "representations", "--train-until", chosen.until,
-        "--output", str(output),
+        "--output", str(output), *(["--ablations"] if chosen.events else []),
     )  # fmt: skip
     print(f"{name}: evaluate {took:.0f} s -> {output}", flush=True)
 

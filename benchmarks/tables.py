@@ -153,6 +153,8 @@ def shown_lists(name: str) -> str:
 def representations(name: str) -> str:
     """Methods by slice, then the verdicts; recall of judged relations where there are any."""
     d = read(name)
+    if not d["slices"]:
+        return looks(d["looks"])
     slices = {part: d["slices"][part] for part in ("all", "warm", "cold") if part in d["slices"]}
     order = sorted(slices["all"]["methods"].items(), key=lambda kv: -kv[1]["HR@10"][0])
     rows = [
@@ -173,11 +175,33 @@ def representations(name: str) -> str:
         f"{d['items']:,} active items, seeds {d['seeds']}; 95 % bootstrap over visitors."
     )
     parts = [about, table(head, rows), verdict_table(d["verdicts"])]
+    if d["ablations"]:
+        parts.append(verdict_table(d["ablations"]))
     for relation, found in d["relations"].items():
         methods = found["all"]["recall@50"]
         lines = [(m, *(interval(of["recall@50"][m]) for of in found.values())) for m in methods]
         head = (f"recall@50 of {relation}s", *(f"{p} ({of['lists']:,})" for p, of in found.items()))
         parts.append(table(head, lines))
+    return "\n\n".join(parts)
+
+
+def looks(d: dict[str, Any]) -> str:
+    """Precision@5 of neighbours by picture, with the gain over the frozen backbone."""
+    parts = []
+    for pool, spaces in d["neighbours"].items():
+        labels = list(next(iter(spaces.values())))
+        rows = []
+        for space, found in spaces.items():
+            cells = []
+            for label in labels:
+                told = found[label]
+                cell = interval(told["precision@5"]) if "precision@5" in told else ""
+                if "gain" in told:
+                    mean, low, high = told["gain"]
+                    cell += f" ({mean:+.4f} [{low:+.4f}, {high:+.4f}])"
+                cells.append(cell.strip())
+            rows.append((space, *cells))
+        parts += [f"Neighbours among {pool} items", table(("precision@5", *labels), rows)]
     return "\n\n".join(parts)
 
 
@@ -191,14 +215,14 @@ def verdict_table(verdicts: Sequence[dict[str, Any]]) -> str:
         wanted = "beyond 0" if v["wanted"] == 0 else f"≥ {v['wanted']:+.1%}"
         rows.append(
             (
-                f"{v['claim']} ({v['against']})",
+                f"{v['claim']} ({v['against']}, {v['measure']}, {v['slice']})",
                 f"{mean:+.4f} [{low:+.4f}, {high:+.4f}]",
                 told,
                 wanted,
                 "pass" if v["passed"] else "**fail**",
             )
         )
-    return table(("claim", "HR@10", "relative", "wanted", "verdict"), rows)
+    return table(("claim", "difference", "relative", "wanted", "verdict"), rows)
 
 
 MAKERS = {

@@ -58,6 +58,8 @@ def evaluate_representations(
     """The report as plain data. `development` asks the same of the events before `until` alone."""
     material = read_material(workspace, settings, progress)
     log = material.log.counted(settings.signals)
+    if not len(log):
+        return _of_pictures_alone(material, settings, progress, seeds, part)
     moment = parse_moment(until, log.ts)
     if part == "development":
         log = log.before(moment)
@@ -117,6 +119,25 @@ def evaluate_representations(
         "looks": _looks(material, settings, progress, drawn) if part == "test" else None,
         "relations": relation_tables(relations, settings.seed),
     }
+
+
+def _of_pictures_alone(
+    material: Material, settings: KindredSettings, progress: Progress, seeds: int, part: Part
+) -> dict[str, Any]:
+    """The report of a catalogue that nobody has acted on: what its pictures tell."""
+    drawn = [settings.seed + n for n in range(seeds)]
+    looks = _looks(material, settings, progress, drawn)
+    if looks is None:
+        raise InputError(
+            "there are no events to ask about, and too few pictures: `kindred import events` "
+            "brings some", "$",
+        )  # fmt: skip
+    return {
+        "suite": "representations", "notes": list(settings.notes), "part": part,
+        "seeds": drawn, "items": int(material.columns.active.sum()), "events": 0,
+        "inputs": material.inputs, "stages": [], "slices": {}, "verdicts": [],
+        "ablations": [], "relations": {}, "looks": looks,
+    }  # fmt: skip
 
 
 def _looks(

@@ -68,9 +68,24 @@ def representations(
 
 
 def print_representations(report: dict[str, Any]) -> None:
-    """One table of all slices, then the gates and the verdicts."""
+    """The table of methods, then gates, verdicts, relations and looks, as far as there are any."""
     for note in report["notes"]:
         click.echo(f"Note: {note}")
+    if report["slices"]:
+        print_slices(report)
+    failed = [s for s in report["stages"] if s["state"] == "failed its gate"]
+    for stage in failed:
+        click.echo(f"{stage['stage']} failed its gate: {stage['gate']}")
+    for verdict in [*report["verdicts"], *report["ablations"]]:
+        click.echo(line_of(verdict))
+    for relation, found in report["relations"].items():
+        print_relation(relation, found)
+    if report["looks"] is not None:
+        print_looks(report["looks"])
+
+
+def print_slices(report: dict[str, Any]) -> None:
+    """Methods by hit rate, over all, warm and cold answers."""
     slices = report["slices"]
     whole = slices["all"]["methods"]
     parts = [part for part in ("all", "warm", "cold") if part in slices]
@@ -86,13 +101,6 @@ def print_representations(report: dict[str, Any]) -> None:
     )
     head = ("method", "kind", *(f"{measure} {part}" for part, measure in columns), "coverage@10")
     print_table(title, head, rows)
-    failed = [s for s in report["stages"] if s["state"] == "failed its gate"]
-    for stage in failed:
-        click.echo(f"{stage['stage']} failed its gate: {stage['gate']}")
-    for verdict in [*report["verdicts"], *report["ablations"]]:
-        click.echo(line_of(verdict))
-    for relation, found in report["relations"].items():
-        print_relation(relation, found)
 
 
 def print_relation(relation: str, found: dict[str, Any]) -> None:
@@ -111,6 +119,29 @@ def print_relation(relation: str, found: dict[str, Any]) -> None:
                 f"{relation}s, {part}: {of['best']} finds most, {mean:+.4f} "
                 f"[{low:+.4f}, {high:+.4f}] over {lead['over']}"
             )
+
+
+def print_looks(report: dict[str, Any]) -> None:
+    """Precision@5 of neighbours by picture, and the gain over the frozen backbone."""
+    for note in report["notes"]:
+        click.echo(f"Note: {note}")
+    for pool, spaces in report["neighbours"].items():
+        labels = list(next(iter(spaces.values())))
+        rows = [
+            (space, *(told_look(found[label]) for label in labels))
+            for space, found in spaces.items()
+        ]
+        title = f"Neighbours by picture that share a label, precision@5, among {pool} items"
+        print_table(title, ("space", *labels), rows)
+
+
+def told_look(found: dict[str, list[float]]) -> str:
+    """`0.812 ±0.010 (+0.031 [+0.020, +0.042])`"""
+    told = interval(found["precision@5"]) if "precision@5" in found else ""
+    if "gain" not in found:
+        return told
+    mean, low, high = found["gain"]
+    return f"{told} ({mean:+.4f} [{low:+.4f}, {high:+.4f}])".strip()
 
 
 def line_of(verdict: dict[str, Any]) -> str:
