@@ -257,9 +257,9 @@ class Builder:
             self._seen, self._seen_since = found, now
             return False
         newest = max(self._folder.versions(), default=None)
-        if now - self._seen_since < QUIET_US or newest is None or self._folder.being_built():
+        if now - self._seen_since < QUIET_US or newest is None:
             return False
-        return self._folder.manifest(newest).models != found
+        return self._folder.manifest(newest).models != found and not self._folder.being_built()
 
     def _manifest(self) -> Manifest | None:
         try:

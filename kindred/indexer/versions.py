@@ -11,10 +11,12 @@ import fcntl
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -166,13 +168,21 @@ class IndexFolder:
         """Hold this while building: there is one builder at a time. ArtefactError if not."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / ".building.lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(file):
                 raise ArtefactError(
                     f"another process is building an index in {self.root}: wait for it to end"
-                ) from None
+                )
             yield
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock it; who only looks whether somebody builds (`held`) holds it for microseconds."""
+    for patience_s in (0.0, 0.01, 0.05):
+        time.sleep(patience_s)
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
 
 
 def held(lock: Path) -> bool:
