@@ -25,6 +25,7 @@ from kindred.schemas.workspace import Workspace
 
 SETTINGS: dict[str, Any] = {
     "encoders": {"spaces": ["attributes"]},
+    "representations": {"stages": []},
     "ranker": {
         "trees": 12,
         "learning_rate": 0.2,
