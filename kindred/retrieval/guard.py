@@ -34,6 +34,7 @@ def mismatched(
 
     A top category that is unknown on either side drops nothing. A brand that is unknown on either
     side is another brand: crossing categories takes a reason. Any seed's category or brand will do.
+    Nothing is dropped for a query whose filter names categories or brands: that is a reason.
     """
     content = np.where(
         _both_have_a_past(queries, corpus, owners, rows),
@@ -43,7 +44,9 @@ def mismatched(
     columns, anchor = corpus.columns, queries.anchor
     top = columns.category[rows, 0]
     asked = anchor.category[owners, 0]
+    named = np.array([f.categories is not None or f.brands is not None for f in queries.filters])
     suspect: Mask = ((sources & ~content) == 0) & (top >= 0) & (asked >= 0) & (top != asked)
+    suspect &= ~named[queries.filter_ids[owners]]
     at = np.flatnonzero(suspect)
     if not len(at):
         return suspect

@@ -19,6 +19,7 @@ from kindred.retrieval.recall import recall
 from kindred.retrieval.segments import offsets_of
 from kindred.retrieval.sources import SOURCES, Corpus
 from kindred.schemas.item import Item
+from kindred.schemas.query import Filters
 from kindred.schemas.settings import PlanSettings, RecallSettings
 
 NOW = 1_700_000_000_000_000
@@ -131,6 +132,16 @@ def test_what_people_did_may_cross(shop: Corpus) -> None:
 
 def test_what_is_dropped_takes_no_place(shop: Corpus) -> None:
     assert found(shop, candidates=2) == ([2, 3], 1)
+
+
+def test_who_names_a_category_or_a_brand_gets_it(shop: Corpus) -> None:
+    sources = np.full(1, 1 << SOURCES.index("text"), np.uint32)
+    none, lift = np.zeros(1, np.int64), np.ones(1, np.int64)
+    for named in (Filters(categories=(("lifts",),)), Filters(brands=("Kone",))):
+        queries = make_queries(
+            shop.columns, np.array([0, 1]), none, now=NOW, half_life=3.0, filters=(named,)
+        )
+        assert not mismatched(queries, shop, none, lift, sources).any()
 
 
 def test_an_older_seed_vouches_too(shop: Corpus) -> None:
