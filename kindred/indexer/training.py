@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kindred.indexer.encoders.runtime import load_torch
+from kindred.indexer.runtime import load_torch
 from kindred.schemas.progress import Progress, SilentProgress
 from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import LoopSettings

@@ -88,7 +88,7 @@ def test_the_key_is_the_main_pictures_reference(folder):
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     """A tiny open_clip model with random weights, saved as a user would save one."""
-    from kindred.indexer.encoders.runtime import load_torch
+    from kindred.indexer.runtime import load_torch
 
     torch = load_torch(1)
     import open_clip

@@ -12,8 +12,8 @@ from builders import item
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kindred.indexer.encoders.runtime import choose_precision
 from kindred.indexer.encoders.text import TextEncoder, item_text
+from kindred.indexer.runtime import choose_precision
 from kindred.schemas.errors import ArtefactError
 from kindred.schemas.settings import EncoderSettings, TextEncoderSettings
 

@@ -17,9 +17,9 @@ from kindred.indexer.build import read_content
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.content import Content
 from kindred.indexer.encoders.cache import EncodingCache
-from kindred.indexer.encoders.runtime import load_torch
 from kindred.indexer.models import ModelStore
 from kindred.indexer.representations import Given, representation_stages
+from kindred.indexer.runtime import load_torch
 from kindred.indexer.stages import StageRow, run_stages
 from kindred.schemas.item import Item
 from kindred.schemas.progress import SilentProgress

@@ -21,8 +21,8 @@ from kindred.indexer.encoders import image_heads, image_title
 from kindred.indexer.encoders.agreement import agreement, nearest
 from kindred.indexer.encoders.altered import altered, altered_vectors
 from kindred.indexer.encoders.dense import Dense, Scale, Split, dense_layers, folded, ridge
-from kindred.indexer.encoders.runtime import load_torch
 from kindred.indexer.representations import Given
+from kindred.indexer.runtime import load_torch
 from kindred.indexer.stages import Made
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import (

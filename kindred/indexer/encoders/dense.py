@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kindred.indexer.encoders.runtime import load_torch
+from kindred.indexer.runtime import load_torch
 from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
 
 AT_ONCE = 8192

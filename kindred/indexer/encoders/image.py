@@ -22,7 +22,7 @@ from kindred.indexer.encoders.image_models import (
     model_name,
 )
 from kindred.indexer.encoders.images import ImageReader
-from kindred.indexer.encoders.runtime import choose_precision
+from kindred.indexer.runtime import choose_precision
 from kindred.schemas.errors import ImageRejected
 from kindred.schemas.item import Item
 from kindred.schemas.query import RowError

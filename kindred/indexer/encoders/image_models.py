@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kindred.indexer.encoders.runtime import Precision, file_sha256, load_torch
+from kindred.indexer.runtime import Precision, file_sha256, load_torch
 from kindred.schemas.errors import ArtefactError
 from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import EncoderSettings

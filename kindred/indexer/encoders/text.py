@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kindred.indexer.encoders.base import KEY_BYTES, Encoded
-from kindred.indexer.encoders.runtime import (
+from kindred.indexer.runtime import (
     Precision,
     choose_precision,
     file_sha256,

@@ -28,11 +28,11 @@ from kindred.indexer.encoders.labelled import (
     labelled_texts,
 )
 from kindred.indexer.encoders.learned import Vectors
-from kindred.indexer.encoders.runtime import load_torch
 from kindred.indexer.encoders.text import DESCRIPTION_CHARACTERS
 from kindred.indexer.encoders.words import Words, item_words, words_of_rows
 from kindred.indexer.models import Artefact
 from kindred.indexer.representations import SPACES, Given
+from kindred.indexer.runtime import load_torch
 from kindred.indexer.stages import Made
 from kindred.indexer.training import fit, seeded
 from kindred.schemas.item import Item

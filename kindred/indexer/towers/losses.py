@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from kindred.indexer.encoders.runtime import load_torch
+from kindred.indexer.runtime import load_torch
 from kindred.schemas.ranking import Doubles, Mask, Rows
 from kindred.schemas.settings import TowerSettings
 

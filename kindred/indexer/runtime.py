@@ -1,4 +1,4 @@
-"""The one door to torch and torchvision for everything that encodes.
+"""The one door to torch and torchvision for everything that encodes or trains.
 
 A torchvision wheel built for another torch than the one installed (a CUDA wheel beside a CPU
 torch) cannot load its operators, and fails to import at all, which takes sentence-transformers,
