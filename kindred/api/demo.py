@@ -13,6 +13,7 @@ import msgspec
 
 from kindred import __version__
 from kindred.api import learning
+from kindred.api.material import catalogue_of, fingerprints
 from kindred.api.settings_text import write_settings
 from kindred.api.wiring import build, current_models, evaluate_next_item, index_is_fresh, train
 from kindred.events.lake import Lake
@@ -121,7 +122,7 @@ class Demo:
 
     def _import_items(self) -> str:
         source = JourneyRecords(complete_journey(self.products), "items")
-        with learning.catalogue_of(self.workspace) as catalogue:
+        with catalogue_of(self.workspace) as catalogue:
             import_items(
                 [source], catalogue, self.workspace.rejects, self.settings.imports, self.progress
             )
@@ -130,7 +131,7 @@ class Demo:
     def _import_events(self) -> str:
         source = JourneyRecords(complete_journey(self.products), "events")
         lake = Lake(self.workspace.lake)
-        with learning.catalogue_of(self.workspace) as catalogue:
+        with catalogue_of(self.workspace) as catalogue:
             import_events(
                 [source], lake, self.workspace.rejects, self.settings.imports, self.progress,
                 catalogue=catalogue,
@@ -180,8 +181,8 @@ class Demo:
 
     def _training_inputs(self) -> str:
         """Not the catalogue's sequence: a listing put by hand is no reason to train again."""
-        with learning.catalogue_of(self.workspace) as catalogue:
-            inputs = learning.fingerprints(self.workspace, self.settings, catalogue)
+        with catalogue_of(self.workspace) as catalogue:
+            inputs = fingerprints(self.workspace, self.settings, catalogue)
         inputs["catalogue"] = self._data()
         plain = msgspec.to_builtins(self.settings)
         read = {

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from hashlib import blake2b
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import polars as pl
 import structlog
 
 from kindred.api.joined import catalogue_rows, read_joined
+from kindred.api.material import Material, catalogue_of, read_material
 from kindred.api.times import parse_moment, readable
-from kindred.events.history import all_events, fingerprint
 from kindred.experiments.baselines import make_baselines
 from kindred.experiments.next_item import evaluate
 from kindred.experiments.shown_lists import compare_orders
-from kindred.indexer.behaviour.interactions import Interactions, action_weights, load_interactions
+from kindred.indexer.behaviour.interactions import Interactions, action_weights
 from kindred.indexer.behaviour.stages import behaviour_stages
-from kindred.indexer.build import read_content
-from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.columns import Columns
-from kindred.indexer.content import Content
-from kindred.indexer.encoders.cache import EncodingCache
-from kindred.indexer.encoders.factory import make_encoders
 from kindred.indexer.models import Artefact, ModelStore
 from kindred.indexer.representations import Given, representation_stages
 from kindred.indexer.stages import Stage, StageRow, Watcher, in_order, run_stages
@@ -35,7 +26,6 @@ from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import from_artefact
 from kindred.rerank.examples import cut_sessions
 from kindred.rerank.funnel import Funnel
-from kindred.rerank.logged import JoinedLog
 from kindred.rerank.stages import (
     PAST,
     REPEATS_FROM,
@@ -50,76 +40,6 @@ from kindred.schemas.errors import InputError, VersionMismatch
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """What training reads."""
-
-    content: Content
-    log: Interactions
-    joined: JoinedLog
-    inputs: dict[str, str]
-
-    @property
-    def columns(self) -> Columns:
-        """Facts of the items."""
-        return self.content.columns
-
-    @property
-    def tables(self) -> dict[str, VectorTable]:
-        """Vectors by encoder space."""
-        return self.content.tables
-
-
-@contextmanager
-def catalogue_of(workspace: Workspace) -> Iterator[Catalogue]:
-    """The catalogue, closed afterwards."""
-    catalogue = Catalogue.open(workspace.catalogue)
-    try:
-        yield catalogue
-    finally:
-        catalogue.close()
-
-
-def fingerprints(
-    workspace: Workspace, settings: KindredSettings, catalogue: Catalogue
-) -> dict[str, str]:
-    """Of everything that training reads; it costs a listing, not a reading."""
-    encoders = make_encoders(settings.encoders)
-    versions = "\n".join(f"{space} {encoder.version}" for space, encoder in encoders.items())
-    return {
-        "events": fingerprint(workspace.lake, workspace.log),
-        "catalogue": str(catalogue.sequence),
-        "encoders": blake2b(versions.encode(), digest_size=8).hexdigest(),
-    }
-
-
-def read_material(workspace: Workspace, settings: KindredSettings, progress: Progress) -> Material:
-    """Columns, content vectors and actions of a workspace."""
-    with catalogue_of(workspace) as catalogue:
-        inputs = fingerprints(workspace, settings, catalogue)
-        cache = EncodingCache(workspace.encodings)
-        try:
-            encoders = make_encoders(settings.encoders)
-            content = read_content(catalogue, encoders, cache, progress)
-        finally:
-            cache.close()
-    columns = content.columns
-    if not columns.size:
-        raise InputError("the catalogue is empty: `kindred import items` fills it", "$.catalogue")
-    with progress.task("read events"):
-        events = all_events(workspace.lake, workspace.log)
-        log = load_interactions(events, row_of(columns), settings.signals)
-    with progress.task("read joined impressions"):
-        joined = read_joined(workspace, row_of(columns))
-    return Material(content=content, log=log, joined=joined, inputs=inputs)
-
-
-def row_of(columns: Columns) -> pl.DataFrame:
-    """item_id -> row, for the items that the catalogue holds."""
-    frame = pl.DataFrame({"item_id": columns.item_ids}).with_row_index("row")
-    return frame.filter(pl.col("item_id") != "")
 
 
 def all_stages(material: Material, until: int, settings: KindredSettings) -> list[Stage]:

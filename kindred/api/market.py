@@ -12,10 +12,10 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 
-from kindred.api import learning
 from kindred.api.market_learning import compared, learn_again
 from kindred.api.market_plan import Market, MarketPlan, pictures_of, stream
 from kindred.api.market_report import MarketReport, report
+from kindred.api.material import catalogue_of
 from kindred.api.times import readable
 from kindred.api.wiring import Offline, build, current_models, open_offline, train
 from kindred.events.feature_names import keep_feature_names
@@ -58,7 +58,7 @@ def stock(
     if until is not None:
         items = items[: int(np.searchsorted(market.world.listed, until))]
     with (
-        learning.catalogue_of(workspace) as catalogue,
+        catalogue_of(workspace) as catalogue,
         progress.task("import simulated items", len(items)) as advance,
     ):
         for first in range(0, len(items), 5_000):
@@ -181,7 +181,7 @@ def withdraw(workspace: Workspace, market: Market, now: int) -> None:
         )
         for row in np.flatnonzero(sold | ended).tolist()
     ]
-    with learning.catalogue_of(workspace) as catalogue:
+    with catalogue_of(workspace) as catalogue:
         for first in range(0, len(gone), 5_000):
             catalogue.upsert(gone[first : first + 5_000])
 

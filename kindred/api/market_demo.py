@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 
 from kindred import __version__
-from kindred.api import learning
 from kindred.api.demo import Making, Step, Steps
 from kindred.api.market import make_history, stock, withdraw
 from kindred.api.market_plan import HISTORY_SHARE, MARK, Market, MarketPlan, held_plan
+from kindred.api.material import catalogue_of
 from kindred.api.wiring import build, current_models, index_is_fresh, train
 from kindred.events.lake import Lake
 from kindred.experiments.marketsim.browsing import Browser
@@ -214,7 +214,7 @@ def world_now(workspace: Workspace, plan: MarketPlan) -> int:
 
 def displayed_in(workspace: Workspace, market: Market) -> Mask:
     """bool[N]: active in the catalogue. What it says is sold stays sold."""
-    with learning.catalogue_of(workspace) as catalogue:
+    with catalogue_of(workspace) as catalogue:
         held = catalogue.get_many([item.item_id for item in market.world.items])
     status = [None if item is None else item.status for item in held]
     sold = np.array([s is Status.SOLD for s in status], bool)

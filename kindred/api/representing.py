@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from kindred.api.learning import Material, read_material, row_of
+from kindred.api.material import Material, read_material, row_of
 from kindred.api.times import parse_moment, readable
 from kindred.experiments.looks import FEWEST, evaluate_looks
 from kindred.experiments.representations.ablations import (

@@ -13,6 +13,7 @@ import structlog
 
 from kindred.api import learning, representing
 from kindred.api.ids import time_ordered_id
+from kindred.api.material import catalogue_of
 from kindred.api.rolling import RollingBuilder
 from kindred.api.service import Bundle, Service
 from kindred.api.settings_file import load_settings as read_settings
@@ -89,7 +90,7 @@ def build(workspace: Workspace, settings: KindredSettings, progress: Progress) -
     """
     folder = IndexFolder(workspace.index)
     if folder.being_built():
-        with learning.catalogue_of(workspace) as catalogue:
+        with catalogue_of(workspace) as catalogue:
             wanted = catalogue.sequence
         with progress.task("wait for the build under way"):
             while folder.being_built():
@@ -101,7 +102,7 @@ def build(workspace: Workspace, settings: KindredSettings, progress: Progress) -
     if "als" in versions:
         als = ModelStore(workspace.models).load("als", versions["als"])
         spaces["als"] = BehaviourSpace(als.arrays["unit"], als.arrays["present"], als.version)
-    with learning.catalogue_of(workspace) as catalogue:
+    with catalogue_of(workspace) as catalogue:
         cache = EncodingCache(workspace.encodings)
         try:
             base = make_encoders(settings.encoders)
@@ -262,7 +263,7 @@ def open_offline(workspace: Workspace, settings: KindredSettings) -> Offline:
     manifest = IndexFolder(workspace.index).manifest()
     folder = workspace.index / manifest.version
     columns = Columns.load(folder / COLUMNS)
-    with learning.catalogue_of(workspace) as catalogue:
+    with catalogue_of(workspace) as catalogue:
         sequence = manifest.sequence
         while changes := catalogue.changes(sequence, 5000):
             rows = np.array([change.row for change in changes], np.int64)

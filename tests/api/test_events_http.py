@@ -13,10 +13,10 @@ from builders import event, item
 from click.testing import CliRunner
 from litestar.testing import TestClient
 
-from kindred.api import learning
 from kindred.api.app import create_app
 from kindred.api.cli import main
 from kindred.api.keys import fingerprint
+from kindred.api.material import read_material
 from kindred.api.service import Service
 from kindred.api.wiring import open_engine
 from kindred.events.history import logged_events
@@ -222,10 +222,10 @@ def test_training_reads_the_open_hours(client: Client, workspace: Workspace) -> 
     listing = msgspec.to_builtins(item(item_id="x"))
     assert client.put("/v1/items", json={"items": [listing]}).json()["accepted"] == 1
     assert client.post("/v1/events", json=rows(recent(entity_id="x"))).status_code == 202
-    first = learning.read_material(workspace, SETTINGS, SilentProgress())
+    first = read_material(workspace, SETTINGS, SilentProgress())
     assert len(first.log) == 1
     assert client.post("/v1/events", json=rows(recent(entity_id="x"))).status_code == 202
-    second = learning.read_material(workspace, SETTINGS, SilentProgress())
+    second = read_material(workspace, SETTINGS, SilentProgress())
     assert len(second.log) == 2
     assert first.inputs["events"] != second.inputs["events"]
 

@@ -14,7 +14,7 @@ from scipy import sparse
 from small_market import FAMILIES, small_events, small_items
 
 from kindred.api.cli import main
-from kindred.api.learning import read_material
+from kindred.api.material import read_material
 from kindred.api.settings_text import write_settings
 from kindred.events.contract import event_columns
 from kindred.events.lake import Lake
