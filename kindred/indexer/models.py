@@ -8,23 +8,21 @@ versions that somebody rolled back from, which nothing brings back by itself.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from kindred.events.files import locked, sync, try_lock
+from kindred.indexer.model_files import check_file, mapped, read_lines, replace_lines, write_hashed
 from kindred.schemas.errors import ArtefactError, NotBuilt
-from kindred.schemas.model import Card, FileFacts
+from kindred.schemas.model import Card
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _VERSION = re.compile(r"[0-9]{6,}")
@@ -74,9 +72,11 @@ class ModelStore:
             aside = folder / f"{_ASIDE}-{version}"
             aside.mkdir()
             try:
-                files = {name: _write(aside / name, value) for name, value in contents.items()}
+                files = {
+                    name: write_hashed(aside / name, value) for name, value in contents.items()
+                }
                 card = msgspec.structs.replace(card, stage=stage, version=version, files=files)
-                _write(aside / "card.json", _readable(card))
+                write_hashed(aside / "card.json", _readable(card))
                 sync(aside)
                 aside.rename(folder / version)
             except BaseException:
@@ -95,10 +95,10 @@ class ModelStore:
         texts: dict[str, str] = {}
         for name, facts in card.files.items():
             path = folder / name
-            _check_file(path, facts, verify)
+            check_file(path, facts, verify)
             try:
                 if path.suffix == ".npy":
-                    arrays[path.stem] = _mapped(path)
+                    arrays[path.stem] = mapped(path)
                 else:
                     texts[path.stem] = path.read_bytes().decode()
             except (OSError, ValueError) as e:
@@ -155,7 +155,7 @@ class ModelStore:
 
     def withdrawn(self, stage: str) -> list[str]:
         """Versions that somebody rolled back from."""
-        return _lines(self.root / _checked(stage) / "withdrawn")
+        return read_lines(self.root / _checked(stage) / "withdrawn")
 
     def promote(self, stage: str, version: str) -> None:
         """Bring a version into use. ArtefactError if its gate did not pass."""
@@ -165,7 +165,7 @@ class ModelStore:
         with self._locked(stage) as folder:
             kept = [v for v in self.withdrawn(stage) if v != version]
             if kept != self.withdrawn(stage):
-                _replace(folder / "withdrawn", kept)
+                replace_lines(folder / "withdrawn", kept)
             self._switch(folder, version)
 
     def rollback(self, stage: str) -> str:
@@ -176,18 +176,34 @@ class ModelStore:
             before = [v for v in used[1:] if v not in withdrawn and (folder / v).is_dir()]
             if not before:
                 raise ArtefactError(f"stage {stage} has no earlier version to go back to")
-            _replace(folder / "withdrawn", [*withdrawn, used[0]])
-            _replace(folder / "current", before)
+            replace_lines(folder / "withdrawn", [*withdrawn, used[0]])
+            replace_lines(folder / "current", before)
         return before[0]
 
     def prune(self, stage: str, keep: int) -> list[str]:
-        """Delete all but the newest `keep` versions, the current one and the one before it."""
+        """Delete all but the newest `keep` versions, the current one and the one before it.
+
+        Also kept is what a version of another stage was made with: that one serves with nothing
+        else. So stages are pruned from the last to the first.
+        """
         with self._locked(stage) as folder:
-            safe = {*self.versions(stage)[-max(keep, 1) :], *self._used(folder)[:2]}
+            newest = self.versions(stage)[-max(keep, 1) :]
+            safe = {*newest, *self._used(folder)[:2], *self._built_on(stage)}
             gone = [v for v in self.versions(stage) if v not in safe]
             for version in gone:
                 shutil.rmtree(folder / version)
         return gone
+
+    def _built_on(self, stage: str) -> set[str]:
+        """Versions of a stage that a card of another stage names."""
+        found = set()
+        for other in self.stages():
+            for version in self.versions(other):
+                try:
+                    found.add(self.card(other, version).inputs.get(stage, ""))
+                except ArtefactError:  # damaged: it serves no more, whatever it was made with
+                    continue
+        return found
 
     @contextmanager
     def training(self, stage: str) -> Iterator[None]:
@@ -216,27 +232,11 @@ class ModelStore:
             raise ArtefactError(f"{folder} cannot be written: {e}") from e
 
     def _used(self, folder: Path) -> list[str]:
-        return [v for v in _lines(folder / "current") if _VERSION.fullmatch(v)]
+        return [v for v in read_lines(folder / "current") if _VERSION.fullmatch(v)]
 
     def _switch(self, folder: Path, version: str) -> None:
         before = [v for v in self._used(folder) if v != version and (folder / v).is_dir()]
-        _replace(folder / "current", [version, *before])
-
-
-class _Hashed:
-    """A file that hashes what is written to it."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._hash, self._size = file, hashlib.sha256(), 0
-
-    def write(self, data: Any) -> int:
-        self._hash.update(data)
-        self._size += len(memoryview(data).cast("B"))
-        return self._file.write(data)
-
-    @property
-    def facts(self) -> FileFacts:
-        return FileFacts(size=self._size, sha256=self._hash.hexdigest())
+        replace_lines(folder / "current", [version, *before])
 
 
 def _held(lock: Path) -> bool:
@@ -252,50 +252,3 @@ def _checked(name: str) -> str:
 
 def _readable(card: Card) -> str:
     return msgspec.json.format(msgspec.json.encode(card), indent=2).decode()
-
-
-def _write(path: Path, value: NDArray[Any] | str) -> FileFacts:
-    with path.open("wb") as file:
-        hashed = _Hashed(file)
-        if isinstance(value, str):
-            hashed.write(value.encode())
-        else:
-            np.lib.format.write_array(hashed, np.asarray(value, order="C"), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    return hashed.facts
-
-
-def _replace(path: Path, lines: list[str]) -> None:
-    aside = path.with_name(f".{path.name}")
-    _write(aside, "".join(f"{line}\n" for line in lines))
-    aside.replace(path)
-    sync(path.parent)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().split()
-    except FileNotFoundError:
-        return []
-
-
-def _check_file(path: Path, facts: FileFacts, verify: bool) -> None:
-    if not path.is_file():
-        raise ArtefactError(f"{path} is missing")
-    if (size := path.stat().st_size) != facts.size:
-        raise ArtefactError(f"{path} is damaged: {size} bytes, its card says {facts.size}")
-    if verify:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != facts.sha256:
-            raise ArtefactError(f"{path} is damaged: its SHA-256 is not the one in its card")
-
-
-def _mapped(path: Path) -> NDArray[Any]:
-    """Plain array over a read-only mapping: memmap's own indexing costs microseconds a call."""
-    if path.stat().st_size < 4096:  # an empty array cannot be mapped
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-        array.flags.writeable = False
-        return array
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))

@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -168,6 +169,25 @@ def test_pruning_keeps_the_newest_and_what_is_in_use(store: ModelStore):
     assert store.prune("als", keep=2) == [versions[0], *versions[2:4]]
     assert store.versions("als") == [versions[1], *versions[4:]]
     store.load("als", verify=True)
+
+
+def test_pruning_keeps_what_another_stage_was_made_with(store: ModelStore):
+    """A hybrid in use goes on reading the classifier that it was trained on, and that its words."""
+    words = [_made(store, "words", {}) for _ in range(6)]
+    readers = [_made(store, "text_classifier", {"words": v}) for v in words]
+    hybrid = _made(store, "hybrid", {"text_classifier": readers[1], "events": readers[0]})
+    assert store.prune("text_classifier", keep=1) == [readers[0], *readers[2:4]]
+    assert store.prune("words", keep=1) == [words[0], *words[2:4]]
+    for stage, kept in (("text_classifier", readers), ("words", words)):
+        assert store.load(stage, kept[1]).version == kept[1]
+    (store.root / "hybrid" / hybrid / "card.json").write_text("{")
+    assert store.prune("text_classifier", keep=1) == [readers[1]], "nothing names it any more"
+
+
+def _made(store: ModelStore, stage: str, inputs: dict[str, str]) -> str:
+    """A version that serves, made with those of other stages."""
+    named = msgspec.structs.replace(card(), stage=stage, inputs=inputs)
+    return store.publish(stage, named, {"none": np.zeros(1)})
 
 
 def _publish_some(root: Path) -> list[str]:
