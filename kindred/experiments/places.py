@@ -26,16 +26,15 @@ from kindred.experiments.marketsim.behaviour_knobs import AttractionKnobs, Behav
 from kindred.experiments.marketsim.knobs import MarketKnobs
 from kindred.experiments.simulated import SIMULATED, SimulatedLog, simulated_log
 from kindred.indexer.behaviour.interactions import Interactions
-from kindred.indexer.behaviour.place import (
+from kindred.indexer.behaviour.place import Postcodes, train_places
+from kindred.indexer.behaviour.place_questions import (
     Answered,
     Held,
-    Postcodes,
     Scores,
     answered,
     by_distance,
     by_factors,
     hold_out,
-    train_places,
 )
 from kindred.rerank.metrics import paired_interval
 from kindred.schemas.clock import DAY

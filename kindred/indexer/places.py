@@ -9,13 +9,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kindred.indexer.behaviour.place import (
-    Postcodes,
-    answered,
-    compared,
-    train_places,
-    vectors_of,
-)
+from kindred.indexer.behaviour.place import Postcodes, train_places, vectors_of
+from kindred.indexer.behaviour.place_questions import answered, compared
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact
 from kindred.indexer.representations import Given

@@ -11,14 +11,8 @@ from traces import random_trace
 
 from kindred.indexer.behaviour.als import train_als
 from kindred.indexer.behaviour.interactions import Interactions
-from kindred.indexer.behaviour.place import (
-    PlaceVectors,
-    Postcodes,
-    by_distance,
-    hold_out,
-    place_vectors,
-    train_places,
-)
+from kindred.indexer.behaviour.place import PlaceVectors, Postcodes, place_vectors, train_places
+from kindred.indexer.behaviour.place_questions import by_distance, hold_out
 from kindred.indexer.columns import Columns
 from kindred.indexer.content import Content
 from kindred.indexer.geo import haversine, on_sphere
