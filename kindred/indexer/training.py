@@ -67,15 +67,16 @@ def fit(
     batches = max(1, -(-count // settings.batch_size))
     total = batches * settings.epochs
     optimiser = torch.optim.AdamW(
-        module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
+    steps = max(total, 3)  # the scheduler divides by the length of each of its two phases
     rate = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=max(total, 2), pct_start=WARM_UP
+        optimiser, settings.learning_rate, total_steps=steps, pct_start=max(WARM_UP, 2 / steps)
     )
     losses: list[float] = []
     scores: list[float] = []
     best: dict[str, Any] | None = None
-    began, steps = time.perf_counter(), 0
+    began, done = time.perf_counter(), 0
     with (progress or SilentProgress()).task(name, total) as advance:
         for _ in range(settings.epochs):
             module.train()
@@ -87,7 +88,7 @@ def fit(
                 torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
                 optimiser.step()
                 rate.step()
-                steps += 1
+                done += 1
                 summed += float(loss.detach())
                 advance(1)
             losses.append(summed / batches)
@@ -102,7 +103,7 @@ def fit(
     if best is not None:
         module.load_state_dict(best)
     module.eval()
-    return Trained(steps, time.perf_counter() - began, tuple(losses), tuple(scores))
+    return Trained(done, time.perf_counter() - began, tuple(losses), tuple(scores))
 
 
 @contextmanager

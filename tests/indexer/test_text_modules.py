@@ -18,13 +18,13 @@ from kindred.indexer.encoders import text_classifier, text_tuned, words
 from kindred.indexer.encoders.labelled import HEADS, labelled_texts
 from kindred.indexer.encoders.text import TextEncoder
 from kindred.indexer.encoders.text_classifier import TextClassifier, arrays_of, network
-from kindred.indexer.encoders.text_tuned import TunedEncoder, TunedText
+from kindred.indexer.encoders.text_tuned import TunedEncoder
 from kindred.indexer.encoders.words import Words, item_words
 from kindred.indexer.models import Artefact
 from kindred.indexer.representations import Given
 from kindred.indexer.stages import Made
 from kindred.indexer.store.tables import VectorTable
-from kindred.indexer.training import seeded
+from kindred.indexer.training import fit, seeded
 from kindred.schemas.item import Item
 from kindred.schemas.model import Card, Gate
 from kindred.schemas.progress import SilentProgress
@@ -185,7 +185,7 @@ def test_the_classifier_passes_on_words_that_tell_and_its_vectors_know_shelves(
     assert classified.passed, classified.reason
     assert classified.metrics["judged"] == "subcategory"
     assert classified.metrics["subcategory"]["network"]["accuracy"] > 0.9
-    module = TextClassifier.of(kept(classified, "text_classifier"))
+    module = text_classifier.load(kept(classified, "text_classifier"), {})
     unit, present = module.embed([item(title="ski slope"), item(title="zzz", description="")], {})
     assert present.tolist() == [True, False]
     shelf = market.content.columns.category[:, 1]
@@ -195,7 +195,7 @@ def test_the_classifier_passes_on_words_that_tell_and_its_vectors_know_shelves(
 
 
 def test_a_new_listing_has_the_vector_that_training_gave_its_twin(classified: Made):
-    module = TextClassifier.of(kept(classified, "text_classifier"))
+    module = text_classifier.load(kept(classified, "text_classifier"), {})
     items = shop(400)
     unit, present = module.embed(items[:7], {})
     np.testing.assert_allclose(unit, classified.arrays["unit"][:7], atol=1e-5)
@@ -304,7 +304,7 @@ def test_visits_that_join_unlike_words_are_learned_and_served_without_the_maker(
     asked.content.tables["text"] = table
     made = text_tuned.make(asked, {}, SilentProgress())
     assert made.passed, made.reason
-    module = TunedText.of(kept(made, "text_tuned"))
+    module = text_tuned.load(kept(made, "text_tuned"), {})
     unit, present = module.embed(items, {})
     assert present.all()
     np.testing.assert_allclose(unit, made.arrays["unit"], atol=1e-5)
@@ -321,3 +321,17 @@ def test_lower_and_upper_layers_are_the_whole_model():
     made = text_tuned.upper_vectors(model, 2, hidden, there).detach().numpy()
     np.testing.assert_allclose(made, encoder.encode_texts(texts), atol=2e-3)
     assert item_words("a", "") == "a"
+
+
+@pytest.mark.parametrize("examples", [1, 2, 9, 10, 11, 40])
+def test_a_training_may_be_as_short_as_it_likes(examples: int) -> None:
+    """A warm-up of a tenth of ten steps has no length to divide by."""
+    with seeded(3) as torch:
+        line = torch.nn.Linear(1, 1)
+        settings = LoopSettings(epochs=1, batch_size=1, learning_rate=0.1)
+        wanted = torch.ones(1)
+        made = fit(
+            line, examples, lambda part: (line(wanted) - 1).square().sum(), settings, seed=3,
+            name="line",
+        )  # fmt: skip
+    assert made.steps == examples

@@ -118,6 +118,11 @@ class TextClassifier:
         return np.vstack([self.words.vectors, np.zeros((1, self.words.dim), np.float32)])
 
 
+def load(artefact: Artefact, _: Mapping[str, Artefact]) -> TextClassifier:
+    """The module that serves."""
+    return TextClassifier.of(artefact)
+
+
 def windows_of(codes: Rows, lengths: Rows, width: int) -> tuple[Rows, Rows]:
     """(int64[m, width] codes, int64[n] where each text's begin) of the windows of n texts.
 

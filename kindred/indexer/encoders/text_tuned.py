@@ -96,6 +96,11 @@ class TunedText:
         return made.vectors, made.ok
 
 
+def load(artefact: Artefact, _: Mapping[str, Artefact]) -> TunedText:
+    """The module that serves."""
+    return TunedText.of(artefact)
+
+
 @dataclass(frozen=True, slots=True)
 class Lower:
     """What the lower layers say of T texts: ragged, float16."""
