@@ -103,6 +103,19 @@ def test_a_retry_that_works_replaces_the_reject(cache):
     assert cache.get("image", "v", key, 2).present.all(), "a vector stays"
 
 
+def test_a_vector_that_lacks_something_gives_way_to_a_whole_one(cache):
+    key, half, whole = [b"k" * 16], np.array([[1, 0]], "f4"), np.array([[0.6, 0.8]], "f4")
+    cache.put("air", "v", key, half, at=NOW, lacking={0: "host is down"})
+    found = cache.get("air", "v", key, 2, rejects_since=NOW)
+    assert (found.present.all(), found.partial.all(), found.missing.any()) == (True, True, False)
+    assert cache.get("air", "v", key, 2, rejects_since=NOW + 1).missing.all(), "too old"
+    cache.put("air", "v", key, whole, at=NOW + 2)
+    cache.put("air", "v", key, half, at=NOW + 3, lacking={0: "host is down"})
+    found = cache.get("air", "v", key, 2, rejects_since=NOW + 9)
+    np.testing.assert_array_equal(found.vectors, whole)
+    assert not found.partial.any()
+
+
 def test_attributes_are_made_where_they_are_needed(cache, tmp_path):
     encoder = AttributesEncoder(AttributesEncoderSettings())
     items = [item(brand="b"), item(category=())]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import fake_modules
@@ -13,12 +15,15 @@ from counting import Counting
 from fake_modules import publish
 
 from kindred.indexer.encoders import factory
+from kindred.indexer.encoders.base import Encoded
 from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.encoders.factory import LearnedSpaces, encoders_fingerprint, learned_encoders
 from kindred.indexer.encoders.learned import encode_together
-from kindred.indexer.encoders.run import encode_missing
+from kindred.indexer.encoders.run import RETRY_AFTER, Encodings, encode_missing
 from kindred.indexer.models import ModelStore
-from kindred.indexer.representations import Recipe
+from kindred.indexer.representations import RECIPES, SPACES, Recipe
+from kindred.schemas.item import Item
+from kindred.schemas.query import RowError
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +132,55 @@ def test_vectors_stand_in_the_cache_by_module_and_by_what_it_reads(models, cache
     assert np.array_equal(first.vectors, again.vectors[::-1])
     other = LearnedSpaces({"text": Counting("v2")}, cache, models.load, ("hybrid",))
     assert encode_missing(items, other(versions)["hybrid"], cache).encoded == 2
+
+
+class Down(Counting):
+    """The same encoder while the host of what it reads is down."""
+
+    def encode(self, items: Sequence[Item]) -> Encoded:
+        errors = [RowError(index=n, path="$.title", reason="down") for n in range(len(items))]
+        return Encoded(np.zeros((len(items), 8), np.float32), np.zeros(len(items), bool), errors)
+
+
+def test_what_was_made_without_a_refused_input_is_made_again_a_day_later(models, cache, tmp_path):
+    """Also where the module reads another module that lacked it; what is whole stays."""
+    versions = trained(models)
+    items = [item(title="lamp", brand="b"), item(title="", brand="b")]
+
+    def made(text: Counting) -> Encodings:
+        spaces = LearnedSpaces({"text": text}, cache, models.load, ("hybrid",))
+        return encode_missing(items, spaces(versions)["hybrid"], cache)
+
+    first, back = made(Down()), Counting()
+    assert (first.present.tolist(), first.partial.tolist()) == ([True, True], [True, False])
+    assert first.rejects == []
+    soon = made(back)
+    assert (soon.encoded, back.calls) == (0, 0), "not tried again on the same day"
+    assert soon.partial.tolist() == [True, False]
+    with sqlite3.connect(tmp_path / "encodings.sqlite") as db:
+        db.execute("UPDATE encodings SET at = at - ?", [RETRY_AFTER + 1])
+    later = made(back)
+    assert (later.encoded, back.seen) == (1, ["lamp"])
+    assert later.partial.tolist() == [False, False]
+    assert np.array_equal(later.vectors[1], first.vectors[1])
+    told = LearnedSpaces({"text": back}, cache, models.load, ("hybrid",))(versions)["hybrid"]
+    whole = encode_together(items[0], {"hybrid": told})["hybrid"][0]
+    assert np.array_equal(later.vectors[0], whole)
+    assert not np.allclose(later.vectors[0], first.vectors[0])
+    with sqlite3.connect(tmp_path / "encodings.sqlite") as db:
+        db.execute("UPDATE encodings SET at = at - ?", [RETRY_AFTER + 1])
+    assert made(back).encoded == 0, "whole vectors stay for good"
+
+
+def test_a_module_that_has_nothing_else_says_which_input_was_refused(models, cache):
+    spaces = LearnedSpaces({"text": Counting()}, cache, models.load, ("hybrid",))
+    made = encode_missing([item(title="bad", brand=None)], spaces(trained(models))["hybrid"], cache)
+    assert [(r.index, r.reason) for r in made.rejects] == [(0, "text: bad is bad")]
+
+
+@pytest.mark.parametrize("stage", RECIPES)
+def test_what_gives_items_vectors_can_be_trained_and_served(stage: str) -> None:
+    module = import_module(RECIPES[stage].module)
+    assert callable(module.make)
+    assert isinstance(module.CODE, int)
+    assert callable(getattr(module, "load", None)) == (stage in SPACES)

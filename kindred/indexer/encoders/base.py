@@ -23,7 +23,8 @@ class Encoded:
     ok: Mask
     """bool[n]: which items have a vector"""
     errors: list[RowError]
-    """Why an item that has an input has no vector; `index` counts the items of the call."""
+    """Why an item that has an input has no vector, or one that lacks something and is to be made
+    again; `index` counts the items of the call."""
 
 
 class Encoder(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class Cached:
     """float32[n, d]; zero where not `present`"""
     present: Mask
     """bool[n]: encoded"""
+    partial: Mask
+    """bool[n]: encoded without something that was refused"""
     rejected: Mask
     """bool[n]: cannot be encoded, as found at an earlier try"""
     reasons: dict[int, str]
@@ -74,31 +76,43 @@ class EncodingCache:
     ) -> Cached:
         """What is known of `keys` (16 bytes each), in their order.
 
-        Rejects older than `rejects_since` (µs) count as missing: it is time to try again.
+        Rejects older than `rejects_since` (µs), and vectors as old that lack something, count as
+        missing: it is time to try again.
         """
         n = len(keys)
         vectors = np.zeros((n, dim), np.float32)
-        present, rejected = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        present, partial, rejected = (np.zeros(n, np.bool_) for _ in range(3))
         reasons: dict[int, str] = {}
         places: dict[bytes, list[int]] = {}
         for place, key in enumerate(keys):
             places.setdefault(key, []).append(place)
         for key, vector, reason, at in self._rows(space, version, list(places)):
             where = places[key]
+            if reason is not None and at < rejects_since:
+                continue
             if vector is not None and len(vector) == 4 * dim:
                 vectors[where] = np.frombuffer(vector, "<f4")
-                present[where] = True
-            elif vector is None and at >= rejects_since:
+                present[where], partial[where] = True, reason is not None
+            elif vector is None:
                 rejected[where] = True
                 reasons.update(dict.fromkeys(where, str(reason)))
-        return Cached(vectors, present, rejected, reasons)
+        return Cached(vectors, present, partial, rejected, reasons)
 
     def put(
-        self, space: str, version: str, keys: Sequence[bytes], vectors: Floats, at: int
+        self,
+        space: str,
+        version: str,
+        keys: Sequence[bytes],
+        vectors: Floats,
+        at: int,
+        lacking: Mapping[int, str] | None = None,
     ) -> None:
-        """Keep float32[n, d] vectors; a key that has one keeps it, so that all processes agree."""
-        blobs = np.ascontiguousarray(vectors, "<f4")
-        rows = ((key, blobs[i].tobytes(), None) for i, key in enumerate(keys))
+        """Keep float32[n, d] vectors; a key that has one keeps it, so that all processes agree.
+
+        `lacking` says by position what a vector was made without: another one will replace it.
+        """
+        blobs, why = np.ascontiguousarray(vectors, "<f4"), lacking or {}
+        rows = ((key, blobs[i].tobytes(), why.get(i)) for i, key in enumerate(keys))
         if keys:
             self._write(space, version, rows, at)
 
@@ -149,7 +163,7 @@ class EncodingCache:
                         "INSERT INTO encodings (version, key, vector, reason, at)"
                         " VALUES (?, ?, ?, ?, ?) ON CONFLICT (version, key) DO UPDATE SET"
                         " vector = excluded.vector, reason = excluded.reason, at = excluded.at"
-                        " WHERE encodings.vector IS NULL",
+                        " WHERE encodings.vector IS NULL OR encodings.reason IS NOT NULL",
                         [(number, key, vector, reason, at) for key, vector, reason in rows],
                     )
                     self._db.execute("COMMIT")

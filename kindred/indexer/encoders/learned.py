@@ -15,8 +15,9 @@ import numpy as np
 
 from kindred.indexer.encoders.base import KEY_BYTES, Encoded, Encoder
 from kindred.indexer.encoders.cache import EncodingCache
-from kindred.indexer.encoders.run import encode_missing
+from kindred.indexer.encoders.run import Encodings, encode_missing
 from kindred.schemas.item import Item
+from kindred.schemas.query import RowError
 from kindred.schemas.ranking import Floats, Mask
 
 Vectors = Mapping[str, tuple[Floats, Mask]]
@@ -105,16 +106,29 @@ class LearnedEncoder:
 
         A source that no item has anything for is absent: its model is not loaded for nothing.
         """
-        return {
-            name: (made.vectors, made.present)
-            for name, source in self.sources.items()
-            if any(source.key(item) is not None for item in items)
-            for made in [encode_missing(items, source, self._cache)]
-        }
+        return {name: (m.vectors, m.present) for name, m in self._encodings(items).items()}
 
     def encode(self, items: Sequence[Item]) -> Encoded:
-        """See Encoder.encode. An input that cannot be encoded is absent."""
-        return self.embed(items, self.read(items))
+        """See Encoder.encode. An input that was refused is absent, and the item an error.
+
+        A picture's host may be back tomorrow: such an item has a vector of what it has until then.
+        """
+        read = self._encodings(items)
+        made = self.embed(items, {name: (m.vectors, m.present) for name, m in read.items()})
+        lacking: dict[int, str] = {}
+        for name, source in read.items():
+            told = {r.index: f"{name}: {r.reason}" for r in source.rejects}
+            again = dict.fromkeys(np.flatnonzero(source.partial).tolist(), f"{name} lacks an input")
+            lacking = {**again, **told, **lacking}
+        errors = [RowError(index=i, path=self.path, reason=why) for i, why in lacking.items()]
+        return Encoded(made.vectors, made.ok, errors)
+
+    def _encodings(self, items: Sequence[Item]) -> dict[str, Encodings]:
+        return {
+            name: encode_missing(items, source, self._cache)
+            for name, source in self.sources.items()
+            if any(source.key(item) is not None for item in items)
+        }
 
     def embed(self, items: Sequence[Item], vectors: Vectors) -> Encoded:
         """`encode` where the sources' vectors are at hand."""

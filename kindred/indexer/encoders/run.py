@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kindred.indexer.encoders.base import Encoder
-from kindred.indexer.encoders.cache import EncodingCache
+from kindred.indexer.encoders.cache import Cached, EncodingCache
 from kindred.schemas.clock import DAY, micros_now
 from kindred.schemas.item import Item
 from kindred.schemas.query import RowError
@@ -28,6 +28,8 @@ class Encodings:
     """float32[n, d]; zero where not `present`"""
     present: Mask
     """bool[n]"""
+    partial: Mask
+    """bool[n]: made without something that was refused; tried again like a reject"""
     rejects: list[RowError]
     """Items whose input cannot be encoded; `index` is the item's position."""
     encoded: int
@@ -71,12 +73,14 @@ def encode_missing(
     """Vectors of `items`, from the cache where it has them; new ones are put there.
 
     `advance` is told how many items are done, n in all. Inputs that were refused less than a day
-    ago are not tried again. Interrupted, at most `BLOCK` encodings are lost.
+    ago are not tried again, and neither are vectors that lack one. Interrupted, at most `BLOCK`
+    encodings are lost.
     """
     if not encoder.cached:
         made = encoder.encode(items)
         advance(len(items))
-        return Encodings(made.vectors, made.ok, made.errors, len(items))
+        whole = np.zeros(len(items), np.bool_)
+        return Encodings(made.vectors, made.ok, whole, made.errors, len(items))
     keyed, now = keys_of(items, encoder), clock()
     owners = np.bincount(keyed.inverse[keyed.inverse >= 0], minlength=len(keyed.keys))
     known = cache.get(encoder.space, encoder.version, keyed.keys, encoder.dim, now - RETRY_AFTER)
@@ -93,32 +97,30 @@ def encode_missing(
         # Without vector and reason a key would be tried again with every call.
         refused = {int(u): why.get(int(u), "nothing to encode") for u in block[~made.ok]}
         reasons.update(refused)
-        done = [keyed.keys[u] for u in block[made.ok]]
-        cache.put(encoder.space, encoder.version, done, made.vectors[made.ok], now)
+        done = block[made.ok]
+        lacking = {n: why[int(u)] for n, u in enumerate(done) if int(u) in why}
+        known.partial[done[list(lacking)]] = True
+        keys = [keyed.keys[u] for u in done]
+        cache.put(encoder.space, encoder.version, keys, made.vectors[made.ok], now, lacking)
         lost = [keyed.keys[u] for u in refused]
         cache.put_rejects(encoder.space, encoder.version, lost, list(refused.values()), now)
         advance(int(owners[block].sum()))
-    return _spread(keyed, known.vectors, known.present, reasons, encoder.path, len(missing))
+    return _spread(keyed, known, reasons, encoder.path, len(missing))
 
 
 def _spread(
-    keyed: Keyed,
-    vectors: Floats,
-    present: Mask,
-    reasons: dict[int, str],
-    path: str,
-    encoded: int,
+    keyed: Keyed, known: Cached, reasons: dict[int, str], path: str, encoded: int
 ) -> Encodings:
     """From distinct inputs back to items."""
     owner = keyed.inverse
     n = len(owner)
     has = owner >= 0
-    out = np.zeros((n, vectors.shape[1]), np.float32)
-    out[has] = vectors[owner[has]]
-    there = np.zeros(n, np.bool_)
-    there[has] = present[owner[has]]
+    out = np.zeros((n, known.vectors.shape[1]), np.float32)
+    out[has] = known.vectors[owner[has]]
+    there, partial = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    there[has], partial[has] = known.present[owner[has]], known.partial[owner[has]]
     rejects = [
         RowError(index=int(i), path=path, reason=reasons.get(int(owner[i]), "refused"))
         for i in np.flatnonzero(has & ~there)
     ]
-    return Encodings(out, there, rejects, encoded)
+    return Encodings(out, there, partial, rejects, encoded)
