@@ -44,8 +44,11 @@ def learned(root: Path, plan: MarketPlan) -> tuple[Workspace, MarketReport]:
     workspace = Workspace(root)
     prepare(workspace, plan, text=False)
     settings = settings_of(workspace, {})
-    ranker = msgspec.structs.replace(settings.ranker, joined_from=20, trees=20)
-    settings = msgspec.structs.replace(settings, ranker=ranker)
+    settings = msgspec.structs.replace(
+        settings,
+        ranker=msgspec.structs.replace(settings.ranker, joined_from=20, trees=20),
+        representations=msgspec.structs.replace(settings.representations, stages=()),
+    )
     return workspace, simulate(workspace, Market.make(plan), settings, SilentProgress())
 
 
