@@ -278,10 +278,14 @@ def test_the_demos_market_is_what_was_on_sale_when_its_history_ended_and_is_made
     plan = msgspec.structs.replace(PLAN, items=300, history_visits=8)
     prepare(workspace, plan, text=False)
 
+    settings = settings_of(workspace, {})
+    learned = msgspec.structs.replace(settings.representations, stages=())
+    settings = msgspec.structs.replace(settings, representations=learned)
+
     def steps() -> list[Step]:
         demo = MarketDemo(
             workspace=workspace,
-            settings=settings_of(workspace, {}),
+            settings=settings,
             market=Market.make(plan),
             progress=SilentProgress(),
         )

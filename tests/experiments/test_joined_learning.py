@@ -27,11 +27,17 @@ from kindred.schemas.clock import DAY
 from kindred.schemas.errors import InputError
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.query import SimilarRequest
-from kindred.schemas.settings import EncoderSettings, KindredSettings, RankerSettings
+from kindred.schemas.settings import (
+    EncoderSettings,
+    KindredSettings,
+    RankerSettings,
+    RepresentationSettings,
+)
 from kindred.schemas.workspace import Workspace
 
 SETTINGS = KindredSettings(
     encoders=EncoderSettings(spaces=("attributes",)),
+    representations=RepresentationSettings(stages=()),
     ranker=RankerSettings(trees=30, learning_rate=0.15, min_data_in_leaf=20),
     notes=("everything is simulated",),
 )

@@ -31,12 +31,14 @@ from kindred.schemas.settings import (
     EncoderSettings,
     KindredSettings,
     RankerSettings,
+    RepresentationSettings,
 )
 from kindred.schemas.workspace import Workspace
 
 NAMES = [f"item/{n}" for n in range(96)]
 SETTINGS = KindredSettings(
     encoders=EncoderSettings(spaces=("attributes",)),
+    representations=RepresentationSettings(stages=()),
     ranker=RankerSettings(
         trees=12, learning_rate=0.2, min_data_in_leaf=20, queries=900, window_days=30.0,
         window_share=0.4, development_share=0.4,
