@@ -47,7 +47,7 @@ from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
-ANSWERING = ("pairs", "forward", "als", "history", "exposure", "ranker")
+ANSWERING = ("pairs", "forward", "ease", "als", "history", "exposure", "merge", "ranker")
 """Stages whose artefacts answers are made with."""
 SERVING = (*ANSWERING, *SPACES)
 """Stages whose versions an index version names: those above, and those that give vectors."""

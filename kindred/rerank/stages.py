@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from kindred.indexer.behaviour.ease import EaseTable
 from kindred.indexer.behaviour.exposure import Exposure
 from kindred.indexer.behaviour.history import History, bestsellers
 from kindred.indexer.behaviour.interactions import Interactions, action_weights
@@ -93,6 +94,7 @@ def corpus_of(
         planner=FilterPlanner(columns, settings.plan, settings.store.ef),
         pairs=PairTable(**arrays["pairs"]) if "pairs" in arrays else None,
         forward=PairTable(**arrays["forward"]) if "forward" in arrays else None,
+        ease=EaseTable.load(arrays["ease"]) if "ease" in arrays else None,
         history=history,
         bestsellers=best,
         exposure=Exposure.load(arrays["exposure"]) if "exposure" in arrays else None,

@@ -1,4 +1,4 @@
-"""Recall sources that answer from memory: pairs, popular, fresh, revisit.
+"""Recall sources that answer from memory: pairs, ease, popular, fresh, revisit.
 
 Each gives entries (query, row, score), at most `quota` a query, best first within a query. The
 vector sources are asked together, in one call of the store: see `recall`.
@@ -7,10 +7,11 @@ vector sources are asked together, in one call of the store: see `recall`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kindred.indexer.behaviour.ease import EaseTable
 from kindred.indexer.behaviour.exposure import Exposure
 from kindred.indexer.behaviour.history import Bestsellers, History
 from kindred.indexer.behaviour.pairs import PairTable
@@ -32,7 +33,7 @@ SPACES = ("als", "text", "image", "attributes", *LEARNED)
 """Vector spaces that recall asks, where the index has them."""
 SOURCES = (
     "pairs", "forward", "als", "text", "image", "attributes", "popular", "fresh", "revisit",
-    *LEARNED, "user",
+    *LEARNED, "user", "ease",
 )  # fmt: skip
 """Every source; its place here is its bit and its column, so new ones go at the end."""
 FRESH_POOL = 2000
@@ -50,6 +51,7 @@ class Corpus:
     planner: FilterPlanner
     pairs: PairTable | None = None
     forward: PairTable | None = None
+    ease: EaseTable | None = None
     history: History | None = None
     bestsellers: Bestsellers | None = None
     exposure: Exposure | None = None
@@ -99,6 +101,15 @@ def forward(queries: Queries, corpus: Corpus, quota: int, settings: RecallSettin
     if corpus.forward is None:
         return Entries.none()
     return paired(corpus.forward, queries, corpus, quota)
+
+
+def ease(queries: Queries, corpus: Corpus, quota: int, settings: RecallSettings) -> Entries:  # noqa: ARG001
+    """What the seeds say for other items by linear weights."""
+    if corpus.ease is None:
+        return Entries.none()
+    if not corpus.ease.recent:
+        queries = replace(queries, weights=np.ones_like(queries.weights))
+    return paired(corpus.ease.table, queries, corpus, quota)
 
 
 def nearness(queries: Queries, corpus: Corpus, owners: Rows, rows: Rows, near_km: float) -> Doubles:
@@ -190,5 +201,6 @@ MEMORY: Mapping[str, Source] = {
     "popular": popular,
     "fresh": fresh,
     "revisit": revisit,
+    "ease": ease,
 }
 """Sources that answer from memory."""

@@ -218,6 +218,20 @@ class PairSettings(Settings, frozen=True, kw_only=True):
     """Only events at most this old count; 0 means all."""
 
 
+class EaseSettings(Settings, frozen=True, kw_only=True):
+    """Linear weights between items (Steck 2019)."""
+
+    items: Positive = 6000
+    """Most frequent items that take part: a matrix of items by items is inverted, which takes 3 s
+    for 6000 on two cores, eight times as long for twice as many, and 0.6 GB."""
+    neighbours: Positive = 100
+    """Largest weights kept for each item."""
+    penalties: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1)] = (
+        0.1, 0.5, 2.5, 12.0,
+    )  # fmt: skip
+    """Penalties tried, as multiples of the mean number of visits that hold an item."""
+
+
 class LoopSettings(Settings, frozen=True, kw_only=True):
     """One module's training by AdamW, with a one-cycle learning rate."""
 
@@ -450,6 +464,7 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
     HR@10 by 5 %, of which chance may be all."""
     relations: dict[Literal["similar", "complement"], RelationSettings] = msgspec.field(
         default_factory=lambda: {
+            "ease": SourceSettings(quota=120),
             "similar": RelationSettings(
                 sources={
                     **_off("pairs", "forward", "als", "hybrid", "popular", "revisit", "user"),
@@ -460,6 +475,7 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
                 },
                 spaces=("air", "text_tuned", "text", "visual", "image", "shared", "attributes"),
             ),
+                    **_off("ease"),
             "complement": RelationSettings(
                 sources={
                     **_off("text", "image", "attributes", "air", "visual", "shared"),
@@ -482,6 +498,10 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
     session_half_life: Annotated[float, Meta(gt=0)] = 3.0
     """Steps back in a session after which an item counts half."""
     fresh_hours: Positive = 24
+    learned_merge: bool = True
+    """Let the weights and `rrf_k` that training learned take the place of those set here, where
+    they passed their gate. A weight of 0 stays 0; a relation that has its own sources is answered
+    by what is set here."""
     """Age up to which a listing is fresh."""
     near_km: Annotated[float, Meta(gt=0)] = 50.0
     """Distance at which a place counts half for fresh and popular items."""
@@ -665,6 +685,7 @@ class KindredSettings(Settings, frozen=True, kw_only=True):
     imports: ImportSettings = ImportSettings()
     events: EventSettings = EventSettings()
     sessions: SessionSettings = SessionSettings()
+    ease: EaseSettings = EaseSettings()
     decisions: DecisionSettings = DecisionSettings()
     join: JoinSettings = JoinSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
-from scipy import sparse
 from small_market import FAMILIES, small_events, small_items
 
 from kindred.api.cli import main
@@ -38,7 +37,6 @@ from kindred.experiments.representations.report import Asked, tables, verdicts
 from kindred.experiments.representations.simple import (
     by_tfidf,
     choose_ease,
-    ease_weights,
     tfidf_table,
 )
 from kindred.experiments.representations.split import Split, make_split, next_of_history
@@ -248,17 +246,6 @@ def test_lists_and_whole_scores_rank_alike() -> None:
     entries = Entries(owners[order], rows[order], values[order])
     listed = rank_entries(entries, asked, 25, ordered=False)
     np.testing.assert_array_equal(whole.ranks, listed.ranks)
-
-
-def test_ease_solves_each_columns_ridge_regression_on_the_others() -> None:
-    random = np.random.default_rng(3)
-    visits = (random.random((60, 8)) < 0.3).astype(np.float64)
-    weights = ease_weights(sparse.csr_matrix(visits), 5.0)
-    for item in range(8):
-        others = np.delete(visits, item, axis=1)
-        solved = np.linalg.solve(others.T @ others + 5.0 * np.eye(7), others.T @ visits[:, item])
-        np.testing.assert_allclose(np.delete(weights[:, item], item), solved, atol=1e-5)
-    assert not np.diag(weights).any()
 
 
 def test_ease_is_chosen_without_the_questions_of_the_test(workspace: Workspace) -> None:

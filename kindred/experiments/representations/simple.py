@@ -16,6 +16,7 @@ from scipy import sparse
 
 from kindred.experiments.representations.answers import Scores, rank_all, spread
 from kindred.experiments.representations.split import Asking, make_split
+from kindred.indexer.behaviour.ease import ease_weights, frequent, gram_of
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.examples import Examples
@@ -69,37 +70,13 @@ class Ease:
         return score
 
 
-def ease_weights(visits: sparse.csr_matrix, penalty: float) -> Floats:
-    """float32[m, m] from visits × m items of 0 and 1."""
-    gram = (visits.T @ visits).toarray().astype(np.float64)
-    gram[np.diag_indices_from(gram)] += penalty
-    inverse = np.linalg.inv(gram)
-    weights = -inverse / np.diag(inverse)
-    np.fill_diagonal(weights, 0)
-    found: Floats = weights.astype(np.float32)
-    return found
-
-
 def train_ease(
     log: Interactions, size: int, *, penalty: float, by: str, recent: bool, most: int = EASE_ITEMS
 ) -> Ease:
-    """EASE on the `most` most frequent items of a log."""
-    counts = np.bincount(log.row, minlength=size)
-    items = np.sort(np.argsort(-counts, kind="stable")[: min(most, int((counts > 0).sum()))])
-    visits = memberships(log, size, by)[:, items].tocsr()
-    return Ease(
-        items=items, weights=ease_weights(visits, penalty), penalty=penalty, by=by, recent=recent
-    )
-
-
-def memberships(log: Interactions, size: int, by: str) -> sparse.csr_matrix:
-    """Visits (or visitors) × N: 1 where the item occurred."""
-    owner = log.session if by == "visit" else log.subject
-    _, row = np.unique(owner, return_inverse=True)
-    ones = np.ones(len(log), np.float32)
-    table = sparse.csr_matrix((ones, (row, log.row)), shape=(int(row.max(initial=-1)) + 1, size))
-    table.data[:] = 1
-    return table
+    """EASE on the `most` most frequent items of a log: every weight, whatever its sign."""
+    items = frequent(log, size, most)
+    weights = ease_weights(gram_of(log, size, items, by), penalty)
+    return Ease(items=items, weights=weights, penalty=penalty, by=by, recent=recent)
 
 
 Ask = Callable[[Examples], Queries]

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import msgspec
 
 from kindred.experiments.representations.split import Split
-from kindred.indexer.behaviour.stages import behaviour_stages
+from kindred.indexer.behaviour.stages import NAMES, SIGNALS, behaviour_stages
 from kindred.indexer.content import Content
 from kindred.indexer.models import Artefact, ModelStore
 from kindred.indexer.representations import (
@@ -144,7 +144,7 @@ def learn(
     by_name = {row.stage: row for row in rows}
     plain = {
         n: by_name[full_name(n, suffix)]
-        for n in ("signals", "pairs", "forward", "als", "history", "exposure", *names)
+        for n in (SIGNALS, *NAMES, "merge", *names)
         if full_name(n, suffix) in by_name
     }
     return Trained(

@@ -1,13 +1,14 @@
-"""The behaviour stages: pairs, forward pairs, ALS, history, exposure, each as of one moment.
+"""The behaviour stages: pairs, ordered pairs, linear weights, ALS, history, exposure.
 
-The first three are judged by the next item of visits that they have not learned from: a version
-that guesses clearly worse than the one in use does not replace it (SPEC §3.3: HR@10 − 5 %).
+Each is as of one moment. The first four are judged by the next item of visits that they have not
+learned from: a version that guesses clearly worse than the one in use does not replace it
+(SPEC §3.3: HR@10 − 5 %).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 
 from kindred.indexer.behaviour.als import train_als
 from kindred.indexer.behaviour.exposure import item_exposure
+from kindred.indexer.behaviour.ease import choose, train_ease
 from kindred.indexer.behaviour.history import item_history
 from kindred.indexer.behaviour.holdout import (
     FEW,
@@ -44,7 +46,7 @@ CODE = 5
 """Revision of what these stages do."""
 SIGNALS = "signals"
 """The stage that counts what actions are worth; it comes before `als`, which needs it."""
-NAMES = ("pairs", "forward", "als", "history", "exposure")
+NAMES = ("pairs", "forward", "ease", "als", "history", "exposure")
 UNJUDGED = ("history", "exposure")
 """Facts: they have no gate."""
 SHARE = 0.95
@@ -85,6 +87,7 @@ def behaviour_stages(
         "pairs": (made.pairs, [signals, settings.pairs]),
         "forward": (made.forward, [signals, settings.pairs]),
         "als": (made.als, [signals, settings.als]),
+        "ease": (made.ease, [signals, settings.ease]),
         "history": (made.history, [signals]),
         "exposure": (made.exposure, []),
     }
@@ -180,6 +183,23 @@ class _Makers:
         return self.pairs(artefacts, progress, forward=True)
 
     def als(self, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
+    def ease(self, _: Mapping[str, Artefact], __: Progress) -> Made:
+        """The choices are made at every moment; the gate's figure is that of a trial."""
+        chosen = self.settings.ease
+        rest = without_targets(self.past, self.questions)
+        choice, facts = choose(rest, self.questions, self.size, chosen)
+        metrics: dict[str, Any] = {"chosen": facts} if facts else {}
+        if self.judged:
+            trial = train_ease(rest, self.size, chosen, choice)
+            asked = self.questions
+            if not choice.recent:
+                asked = replace(asked, weights=np.ones_like(asked.weights))
+            metrics |= _metrics(table_ranks(trial.table, asked))
+        made = train_ease(self.past, self.size, chosen, choice)
+        known = int((np.diff(made.table.indptr) > 0).sum())
+        summary = f"{len(made.table.rows):,} weights between {known:,} items"
+        return Made(arrays=made.arrays(), metrics=metrics, summary=summary)
+
         """Trained once, so the model in use lacks the events that were asked for: 1 % at most."""
         counted = artefacts.get(SIGNALS + self.suffix)
         past = without_targets(self.past, self.questions) if self.judged else self.past
