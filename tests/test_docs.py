@@ -99,6 +99,9 @@ ENVIRONMENT = {
     # Two test processes with two threads each stand in each other's way.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    # Every stage is trained, and none for long: what they are worth is no matter of these pages.
+    "KINDRED__REPRESENTATIONS__AIR__LOOP__EPOCHS": "2",
+    "KINDRED__REPRESENTATIONS__HYBRID__LOOP__EPOCHS": "2",
 }
 
 
