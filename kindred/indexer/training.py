@@ -65,9 +65,13 @@ def fit(
     torch = load_torch()
     rng = np.random.default_rng(seed)
     batches = max(1, -(-count // settings.batch_size))
-    total = batches * settings.epochs
+    epochs = min(settings.epochs, max(1, settings.examples // max(count, 1)))
+    total = batches * epochs
     optimiser = torch.optim.AdamW(
-        module.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+        module.parameters(),
+        lr=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        fused=True,
     )
     steps = max(total, 3)  # the scheduler divides by the length of each of its two phases
     rate = torch.optim.lr_scheduler.OneCycleLR(
@@ -78,7 +82,7 @@ def fit(
     best: dict[str, Any] | None = None
     began, done = time.perf_counter(), 0
     with (progress or SilentProgress()).task(name, total) as advance:
-        for _ in range(settings.epochs):
+        for _ in range(epochs):
             module.train()
             summed = 0.0
             for part in np.array_split(rng.permutation(count), batches):

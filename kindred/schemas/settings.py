@@ -237,6 +237,8 @@ class LoopSettings(Settings, frozen=True, kw_only=True):
 
     epochs: Positive = 10
     """At most this many passes over the examples."""
+    examples: Positive = 300_000
+    """At most this many examples in all: passes that do not fit are left out, but for the first."""
     batch_size: Positive = 512
     """Examples in a step."""
     learning_rate: Annotated[float, Meta(gt=0)] = 2e-3
@@ -342,9 +344,9 @@ class TowerSettings(Settings, frozen=True, kw_only=True):
 
     embedding_size: Positive = 100
     """Width of the vectors."""
-    input_size: Positive = 96
+    input_size: Positive = 64
     """Width that each input is projected to."""
-    hidden: tuple[Positive, ...] = (512, 256)
+    hidden: tuple[Positive, ...] = (256,)
     """Widths of the layers before the last; none is a linear tower."""
     gate: Literal["attention", "none"] = "attention"
     """How inputs are weighed: by attention over those that an item has, or all alike."""
@@ -358,18 +360,18 @@ class TowerSettings(Settings, frozen=True, kw_only=True):
     """Of the hidden layers."""
     loss: Literal["softmax", "logistic", "triplet"] = "softmax"
     """In-batch softmax; logistic with sampled negatives (SPEC §3.3); triplets."""
-    popularity: Share = 1.0
+    popularity: Share = 0.4
     """How much of the log-frequency of the batch's items the softmax corrects for: 1 is the full
     correction, 0 none."""
     temperature: Annotated[float, Meta(gt=0)] = 0.07
     """Cosines are divided by it at first; it is learned between 0.02 and 0.2."""
     negatives: Annotated[int, Meta(ge=0)] = 512
     """Items drawn uniformly against each batch, beside its own."""
-    pairs: Positive = 400_000
+    pairs: Positive = 150_000
     """At most this many pairs of items in an epoch, drawn with the seed."""
     pairs_per_visit: Positive = 50
     """Pairs of one visitor in one day that count at most."""
-    loop: LoopSettings = LoopSettings()
+    loop: LoopSettings = LoopSettings(learning_rate=1e-3)
 
 
 class RepresentationSettings(Settings, frozen=True, kw_only=True):
@@ -404,11 +406,11 @@ class RepresentationSettings(Settings, frozen=True, kw_only=True):
     image_title: ImageTitleSettings = ImageTitleSettings()
     image_heads: ImageHeadsSettings = ImageHeadsSettings()
     place: PlaceSettings = PlaceSettings()
-    air: TowerSettings = TowerSettings(
-        embedding_size=128, hidden=(256,), gate="none", without=("als", "place")
-    )
+    air: TowerSettings = TowerSettings(embedding_size=128, gate="none", without=("als", "place"))
     """Content alone, from co-clicks (SPEC E12)."""
-    hybrid: TowerSettings = TowerSettings(input_dropout={"als": 0.3, "place": 0.3})
+    hybrid: TowerSettings = TowerSettings(
+        input_dropout={"als": 0.3, "place": 0.3, "popularity": 0.3}
+    )
     """Everything known, from conversions on one day (SPEC F10-F12)."""
 
 
@@ -457,6 +459,7 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
             "shared": SourceSettings(quota=20, weight=0.25),
             "text_tuned": SourceSettings(quota=0),
             "user": SourceSettings(quota=100, weight=0.5),
+            "ease": SourceSettings(quota=120),
         }
     )
     """Quota and weight by source. `user` is the factorisation's own answer to who is logged in: on
@@ -464,10 +467,10 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
     HR@10 by 5 %, of which chance may be all."""
     relations: dict[Literal["similar", "complement"], RelationSettings] = msgspec.field(
         default_factory=lambda: {
-            "ease": SourceSettings(quota=120),
             "similar": RelationSettings(
                 sources={
                     **_off("pairs", "forward", "als", "hybrid", "popular", "revisit", "user"),
+                    **_off("ease"),
                     "text": SourceSettings(quota=100),
                     "attributes": SourceSettings(quota=100, weight=0.5),
                     "visual": SourceSettings(quota=100),
@@ -475,7 +478,6 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
                 },
                 spaces=("air", "text_tuned", "text", "visual", "image", "shared", "attributes"),
             ),
-                    **_off("ease"),
             "complement": RelationSettings(
                 sources={
                     **_off("text", "image", "attributes", "air", "visual", "shared"),
@@ -491,6 +493,10 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
     mismatch_guard: bool = True
     """Drop what lies near in content alone while its top category is another one than the seed's
     and its brand is not the seed's (SPEC F21)."""
+    learned_merge: bool = True
+    """Let the weights and `rrf_k` that training learned take the place of those set here, where
+    they passed their gate. A weight of 0 stays 0; a relation that has its own sources is answered
+    by what is set here."""
     candidates: Positive = 300
     """Candidates kept after the merge."""
     rrf_k: NonNegative = 60.0
@@ -498,10 +504,6 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
     session_half_life: Annotated[float, Meta(gt=0)] = 3.0
     """Steps back in a session after which an item counts half."""
     fresh_hours: Positive = 24
-    learned_merge: bool = True
-    """Let the weights and `rrf_k` that training learned take the place of those set here, where
-    they passed their gate. A weight of 0 stays 0; a relation that has its own sources is answered
-    by what is set here."""
     """Age up to which a listing is fresh."""
     near_km: Annotated[float, Meta(gt=0)] = 50.0
     """Distance at which a place counts half for fresh and popular items."""
@@ -678,6 +680,7 @@ class KindredSettings(Settings, frozen=True, kw_only=True):
     signals: SignalSettings = SignalSettings()
     als: AlsSettings = AlsSettings()
     pairs: PairSettings = PairSettings()
+    ease: EaseSettings = EaseSettings()
     representations: RepresentationSettings = RepresentationSettings()
     recall: RecallSettings = RecallSettings()
     ranker: RankerSettings = RankerSettings()
@@ -685,7 +688,6 @@ class KindredSettings(Settings, frozen=True, kw_only=True):
     imports: ImportSettings = ImportSettings()
     events: EventSettings = EventSettings()
     sessions: SessionSettings = SessionSettings()
-    ease: EaseSettings = EaseSettings()
     decisions: DecisionSettings = DecisionSettings()
     join: JoinSettings = JoinSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -11,7 +11,7 @@ from kindred.indexer.behaviour.pairs import PairTable, ranges
 from kindred.schemas.ranking import Doubles, Floats, Rows
 
 QUESTIONS = 2000
-"""At most this many visits are asked about at a gate, and one for each hundred events."""
+"""At most this many visits are asked about at a gate, and one for each twenty events."""
 SCORES = 200_000_000
 """At most this many scores of vectors are computed for a gate: fewer questions to more items."""
 FEW = 100
@@ -59,7 +59,7 @@ class NextItem:
 def gate_questions(past: Interactions, size: int) -> NextItem:
     """What the gates of all stages ask of the newest visits of `past`, over `size` rows."""
     few = max(FEW, SCORES // max(size, 1))
-    return last_items(past, min(QUESTIONS, few, len(past) // 100))
+    return last_items(past, min(QUESTIONS, few, len(past) // 20))
 
 
 def last_items(interactions: Interactions, limit: int, half_life: float = 3.0) -> NextItem:
@@ -87,10 +87,16 @@ def last_items(interactions: Interactions, limit: int, half_life: float = 3.0) -
     )
 
 
-def without_targets(interactions: Interactions, questions: NextItem) -> Interactions:
-    """The interactions less the target of each question, wherever its visit has it."""
-    n_rows = int(interactions.row.max(initial=0)) + 1
-    taken = interactions.session[questions.events].astype(np.int64) * n_rows + questions.targets
+def without_targets(
+    interactions: Interactions, questions: NextItem, taken_from: Interactions | None = None
+) -> Interactions:
+    """The interactions less the target of each question, wherever its visit has it.
+
+    `taken_from` are those that the questions were taken from, where it is others of the same log.
+    """
+    asked = interactions if taken_from is None else taken_from
+    n_rows = int(max(interactions.row.max(initial=0), asked.row.max(initial=0))) + 1
+    taken = asked.session[questions.events].astype(np.int64) * n_rows + questions.targets
     key = interactions.session.astype(np.int64) * n_rows + interactions.row
     return interactions.take(~np.isin(key, taken))
 

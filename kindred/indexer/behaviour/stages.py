@@ -16,8 +16,8 @@ import msgspec
 import numpy as np
 
 from kindred.indexer.behaviour.als import train_als
-from kindred.indexer.behaviour.exposure import item_exposure
 from kindred.indexer.behaviour.ease import choose, train_ease
+from kindred.indexer.behaviour.exposure import item_exposure
 from kindred.indexer.behaviour.history import item_history
 from kindred.indexer.behaviour.holdout import (
     FEW,
@@ -86,8 +86,8 @@ def behaviour_stages(
     makers: dict[str, tuple[Maker, list[Any]]] = {
         "pairs": (made.pairs, [signals, settings.pairs]),
         "forward": (made.forward, [signals, settings.pairs]),
-        "als": (made.als, [signals, settings.als]),
         "ease": (made.ease, [signals, settings.ease]),
+        "als": (made.als, [signals, settings.als]),
         "history": (made.history, [signals]),
         "exposure": (made.exposure, []),
     }
@@ -182,7 +182,6 @@ class _Makers:
     def forward(self, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
         return self.pairs(artefacts, progress, forward=True)
 
-    def als(self, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
     def ease(self, _: Mapping[str, Artefact], __: Progress) -> Made:
         """The choices are made at every moment; the gate's figure is that of a trial."""
         chosen = self.settings.ease
@@ -200,9 +199,13 @@ class _Makers:
         summary = f"{len(made.table.rows):,} weights between {known:,} items"
         return Made(arrays=made.arrays(), metrics=metrics, summary=summary)
 
-        """Trained once, so the model in use lacks the events that were asked for: 1 % at most."""
+    def als(self, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
+        """Trained once, without the events that gates ask for: the newest ones, 5 % at most.
+
+        The hybrid reads these factors and is asked the same questions, whatever the moment.
+        """
         counted = artefacts.get(SIGNALS + self.suffix)
-        past = without_targets(self.past, self.questions) if self.judged else self.past
+        past = without_targets(self.past, self.questions)
         model = train_als(
             past,
             self.size,

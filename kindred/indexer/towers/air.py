@@ -20,6 +20,7 @@ from kindred.indexer.stages import Made
 from kindred.indexer.towers.inputs import BAGS, PRICE, Inputs, facts_of_items
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
+    Fold,
     baselines,
     halves,
     inputs_of_rows,
@@ -35,7 +36,7 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask
 
-CODE = 2
+CODE = 3
 """Revision of what the stage does."""
 FACTS = frozenset((*BAGS, PRICE))
 
@@ -49,11 +50,11 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     inputs = inputs_of_rows(given, {})
     stopping, judging = halves(given.questions)
     tower = train_tower(
-        given, inputs, pairs, settings, stopping, progress, name="train air",
+        given, inputs, [Fold(pairs, inputs)], settings, stopping, progress, name="train air",
         start=given.previous("air"),
     )  # fmt: skip
-    singles = baselines(given, inputs, pairs, settings, stopping, progress)
-    verdict = judged(tower.weights(inputs)[0], singles, judging, None)
+    singles = baselines(given, inputs, [Fold(pairs, inputs)], settings, stopping, progress)
+    verdict = judged(tower.weights(inputs)[0], singles, judging)
     return made(tower, inputs, pairs, verdict)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,9 +21,11 @@ from kindred.indexer.models import Artefact
 from kindred.indexer.representations import SPACES, Given, usable
 from kindred.indexer.stages import Made
 from kindred.indexer.towers.air import FACTS, facts_key, inputs_of_items
-from kindred.indexer.towers.inputs import POPULARITY, PRICE, popularity_value
+from kindred.indexer.towers.crossed import counted_rows, crossed
+from kindred.indexer.towers.inputs import BY_ID, POPULARITY, popularity_value
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
+    Fold,
     baselines,
     halves,
     inputs_of_rows,
@@ -40,20 +41,16 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask, Rows
 
-CODE = 2
+CODE = 3
 """Revision of what the stage does."""
 ALS, PLACE = "als", "place"
-BY_ID = (ALS, PLACE, POPULARITY)
-"""Inputs that are known of an item by its id."""
-PLAIN = (PRICE, POPULARITY)
-"""Inputs that say nothing about what is alike."""
 
 
 def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
     """Train on conversions; serve where it answers better than its baselines.
 
-    The linear control, the same inputs side by side without gate and layers (F13), is trained in
-    the same run and told on the card, unless training starts from another version.
+    The linear control (F13) is the same stage without gate and layers: `kindred evaluate
+    representations` trains it beside this one.
     """
     settings = given.settings.representations.hybrid
     pairs = conversions(
@@ -66,22 +63,17 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
         SPACES.get(name, name): (np.asarray(a.arrays["unit"]), np.asarray(a.arrays["present"]))
         for name, a in used.items()
     }
-    counts = np.bincount(given.training.row, minlength=given.size)[: given.size]
+    counts = counted_rows(given.training, given.size)
     learned[POPULARITY] = popularity_value(counts)
     inputs = inputs_of_rows(given, learned)
+    folds = crossed(given, inputs, pairs, progress) if ALS in used else [Fold(pairs, inputs)]
     stopping, judging = halves(given.questions)
     tower = train_tower(
-        given, inputs, pairs, settings, stopping, progress, name="train hybrid",
+        given, inputs, folds, settings, stopping, progress, name="train hybrid",
         start=given.previous("hybrid"),
     )  # fmt: skip
-    linear = msgspec.structs.replace(settings, gate="none", hidden=())
-    control = None
-    if tower.started_from is None and settings != linear:
-        control = train_tower(
-            given, inputs, pairs, linear, stopping, progress, name="train linear control"
-        ).weights(inputs)[0]
-    singles = baselines(given, inputs, pairs, settings, stopping, progress)
-    verdict = judged(tower.weights(inputs)[0], singles, judging, control)
+    singles = baselines(given, inputs, folds, settings, stopping, progress)
+    verdict = judged(tower.weights(inputs)[0], singles, judging)
     hashes, rows = known_items(given.content.columns.item_ids)
     more = {"known": hashes, "known_row": rows, "counts": counts}
     return made(tower, inputs, pairs, verdict, more)

@@ -26,6 +26,8 @@ PRICE = "price"
 """The dense input made of the price."""
 POPULARITY = "popularity"
 """The dense input made of how often an item was acted on; known by id, like factors."""
+BY_ID = ("als", "place", POPULARITY)
+"""Inputs that are known of an item by its id, from what people did."""
 HATS = 16
 """Width of an input made of one number."""
 PRICE_SPAN = (1.0, 7.0)

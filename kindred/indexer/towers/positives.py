@@ -9,7 +9,7 @@ more than so many of them in a day.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from kindred.indexer.behaviour.interactions import Interactions, grouped
 from kindred.schemas.clock import DAY
 from kindred.schemas.event import ACTION_CODE, Action
-from kindred.schemas.ranking import Doubles, Rows
+from kindred.schemas.ranking import Doubles, Mask, Rows
 
 CONVERSIONS: tuple[tuple[Action, ...], ...] = (
     (Action.SEND_MESSAGE, Action.SHOW_PHONE, Action.CONTACT_SELLER),
@@ -39,6 +39,8 @@ class Together:
     """int64[G + 1]"""
     rows: Rows
     """int64[n]: the items of group g are `offsets[g]:offsets[g + 1]`"""
+    subjects: Rows
+    """int64[G]: the visitor of each group"""
     examples: Rows
     """int64[P]: group of each example"""
     said: str
@@ -46,6 +48,10 @@ class Together:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def of_groups(self, chosen: Mask) -> Together:
+        """The examples of some groups alone."""
+        return replace(self, examples=self.examples[chosen[self.examples]])
 
     def draw(self, numbers: Rows, rng: np.random.Generator) -> tuple[Rows, Rows, Rows]:
         """(groups, rows, other rows) int64[b] each: one ordered pair of two items for each."""
@@ -75,7 +81,7 @@ def together(
     drawn at random. Groups with a single item are left out.
     """
     size = int(log.row.max(initial=0)) + 1
-    _, codes = np.unique(keys, return_inverse=True)
+    _, first, codes = np.unique(keys, return_index=True, return_inverse=True)
     distinct = np.unique(codes.astype(np.int64) * size + log.row)
     groups = grouped(distinct // size)
     rows = (distinct % size)[groups.index]
@@ -88,7 +94,11 @@ def together(
         rng = np.random.default_rng(seed)
         examples = np.sort(rng.choice(examples, most, replace=False))
     return Together(
-        offsets=np.append(0, np.cumsum(sizes)), rows=rows[kept], examples=examples, said=said
+        offsets=np.append(0, np.cumsum(sizes)),
+        rows=rows[kept],
+        subjects=log.subject[first][several].astype(np.int64),
+        examples=examples,
+        said=said,
     )
 
 

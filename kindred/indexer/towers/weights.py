@@ -27,7 +27,7 @@ class TowerWeights:
     @property
     def dim(self) -> int:
         """Width of the vectors."""
-        return len(self.arrays[f"layers_{self._depth - 1}_bias"])
+        return len(self.arrays["skip_bias"])
 
     @property
     def _depth(self) -> int:
@@ -67,13 +67,16 @@ class TowerWeights:
         gates = self._gates(h, present)
         z = (np.float32(m) * gates)[:, :, None] * h
         z = np.concatenate([z.reshape(n, -1), present.astype(np.float32)], axis=1)
+        out = z @ a["skip_weight"].T + a["skip_bias"]
         for layer in range(self._depth):
             z = z @ a[f"layers_{layer}_weight"].T + a[f"layers_{layer}_bias"]
             if layer < self._depth - 1:
                 z = np.maximum(z, 0)
-        norms = np.linalg.norm(z, axis=1, keepdims=True)
+        if self._depth:
+            out = out + z
+        norms = np.linalg.norm(out, axis=1, keepdims=True)
         has = present.any(axis=1) & (norms[:, 0] > 0)
-        vectors = np.where(has[:, None], z / np.maximum(norms, 1e-12), 0).astype(np.float32)
+        vectors = np.where(has[:, None], out / np.maximum(norms, 1e-12), 0).astype(np.float32)
         return vectors, has, gates
 
     def _value(self, inputs: Inputs, name: str) -> Floats:
