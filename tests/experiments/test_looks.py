@@ -19,7 +19,9 @@ SETTINGS = msgspec.convert(
         "representations": {
             "threads": 1,
             "words": {"embedding_size": 12, "epochs": 20},
-            "image_title": {"layers": [64], "loop": {"epochs": 30, "batch_size": 64, "patience": 30}},
+            "image_title": {
+                "layers": [64], "loop": {"epochs": 30, "batch_size": 64, "patience": 30},
+            },
             "image_heads": {
                 "embedding_size": 16, "augmentations": 0,
                 "loop": {"epochs": 15, "batch_size": 64, "learning_rate": 1e-2},
