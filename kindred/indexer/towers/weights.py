@@ -92,9 +92,8 @@ class TowerWeights:
         if "score_weight" not in self.arrays:
             return (present / np.float32(len(self.names))).astype(np.float32)
         a = self.arrays
-        scores = (np.tanh(h @ a["attend_weight"].T + a["attend_bias"]) @ a["score_weight"].T)[
-            ..., 0
-        ]
+        attended = np.tanh(h @ a["attend_weight"].T + a["attend_bias"])
+        scores = (attended @ a["score_weight"].T)[..., 0] + a["prior"]
         scores = np.where(present, scores, -np.inf)
         highest = np.where(present.any(axis=1), scores.max(axis=1), 0)
         raised = np.where(present, np.exp(scores - highest[:, None]), 0)
