@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,14 @@ from kindred.indexer.representations import Given, representation_stages
 from kindred.indexer.stages import Stage, StageRow, Watcher, in_order, run_stages
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import from_artefact
+from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import cut_sessions
 from kindred.rerank.funnel import Funnel
+from kindred.rerank.merge_stage import MERGE, Market, merge_stages, read_by_recall
+from kindred.rerank.merging import with_learned
 from kindred.rerank.stages import (
     PAST,
     REPEATS_FROM,
-    corpus_of,
     ranker_stages,
     repeat_share,
     sample,
@@ -53,7 +56,9 @@ def all_stages(material: Material, until: int, settings: KindredSettings) -> lis
         material.log, material.columns, material.tables, until, settings, material.inputs,
         joined=joined, learned=learned,
     )  # fmt: skip
-    return in_order([*serving, *learned(until, ""), *ranking])
+    modules = learned(until, "")
+    merging = _merging(material, until, settings, [*serving, *modules])
+    return in_order([*serving, *modules, *merging, *ranking])
 
 
 def past_stages(material: Material, moment: int, settings: KindredSettings) -> list[Stage]:
@@ -72,7 +77,24 @@ def past_stages(material: Material, moment: int, settings: KindredSettings) -> l
         log, material.columns, material.tables, moment, settings, material.inputs,
         joined=joined, learned=learned, name="ranker_past", suffix="_before",
     )  # fmt: skip
-    return in_order([*answering, *learned(moment, PAST), *ranking])
+    modules = learned(moment, PAST)
+    merging = _merging(material, moment, settings, [*answering, *modules], PAST)
+    return in_order([*answering, *modules, *merging, *ranking])
+
+
+def _merging(
+    material: Material,
+    until: int,
+    settings: KindredSettings,
+    stages: Sequence[Stage],
+    suffix: str = "",
+) -> list[Stage]:
+    """The merge over what recall reads of the stages of one moment."""
+    market = Market(
+        log=material.log, columns=material.columns, tables=material.tables, until=until,
+        settings=settings,
+    )  # fmt: skip
+    return merge_stages(market, material.inputs, read_by_recall(stages, suffix), suffix=suffix)
 
 
 def _learned(material: Material, settings: KindredSettings) -> Callable[[int, str], list[Stage]]:
@@ -158,7 +180,7 @@ def evaluate_next_item(
     artefacts = {row.stage: store.load(row.stage, row.version) for row in rows}
     ranker = artefacts["ranker_past"]
     corpus = corpus_of(material.columns, material.tables, artefacts, settings, suffix=PAST)
-    funnel = funnel_of(corpus, ranker, settings)
+    funnel = funnel_of(corpus, ranker, settings, artefacts.get(MERGE + PAST))
     counted = material.log.counted(settings.signals)
     past, future = counted.before(moment), counted.between(moment, end_of(counted))
     if repeats is None:
@@ -232,25 +254,22 @@ def offline_funnel(
 ) -> Funnel:
     """A funnel on exact search, with the ranker where it passed its gate."""
     corpus = corpus_of(columns, tables, artefacts, settings)
-    return funnel_of(corpus, artefacts.get("ranker"), settings)
+    return funnel_of(corpus, artefacts.get("ranker"), settings, artefacts.get(MERGE))
 
 
-def funnel_of(corpus: Corpus, ranker: Artefact | None, settings: KindredSettings) -> Funnel:
-    """The funnel over a corpus, with a ranker where there is one that may serve."""
+def funnel_of(
+    corpus: Corpus, ranker: Artefact | None, settings: KindredSettings, merge: Artefact | None
+) -> Funnel:
+    """The funnel over a corpus, with a ranker and a learned merge where they may serve."""
+    plain = Funnel(corpus=corpus, recall=with_learned(settings.recall, merge), blend=settings.blend)
     if ranker is None or not ranker.card.gate.passed:
-        return Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
+        return plain
     try:
         booster, calibration = from_artefact(ranker.arrays, ranker.texts)
     except VersionMismatch as error:
         structlog.get_logger("kindred").warning("the ranker does not serve", reason=str(error))
-        return Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
-    return Funnel(
-        corpus=corpus,
-        recall=settings.recall,
-        blend=settings.blend,
-        ranker=booster,
-        calibration=calibration,
-    )
+        return plain
+    return replace(plain, ranker=booster, calibration=calibration)
 
 
 def evaluation_file(workspace: Workspace) -> Path:

@@ -37,9 +37,9 @@ from kindred.indexer.models import Artefact, ModelStore
 from kindred.indexer.representations import SPACES
 from kindred.indexer.store.tables import VectorTable
 from kindred.indexer.versions import COLUMNS, VECTORS, IndexFolder, Manifest
+from kindred.rerank.corpus import corpus_of
 from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.rerank.funnel import Funnel
-from kindred.rerank.stages import corpus_of
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import ArtefactError, NotBuilt, SettingsError
 from kindred.schemas.progress import Progress
@@ -212,7 +212,7 @@ def bundle_of(workspace: Workspace, settings: KindredSettings, live: Live) -> Bu
     """An open index version with the models that it names."""
     artefacts = load_models(workspace, live.manifest.models)
     corpus = corpus_of(live.columns, live.tables, artefacts, settings, store=live.store)
-    funnel = learning.funnel_of(corpus, artefacts.get("ranker"), settings)
+    funnel = learning.funnel_of(corpus, artefacts.get("ranker"), settings, artefacts.get("merge"))
     versions = {"index": live.manifest.version, **live.manifest.models}
     return Bundle(live=live, funnel=funnel, versions=versions)
 

@@ -12,30 +12,24 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kindred.indexer.behaviour.ease import EaseTable
-from kindred.indexer.behaviour.exposure import Exposure
-from kindred.indexer.behaviour.history import History, bestsellers
 from kindred.indexer.behaviour.interactions import Interactions, action_weights
-from kindred.indexer.behaviour.pairs import PairTable
-from kindred.indexer.behaviour.stages import NAMES, behaviour_stages
-from kindred.indexer.behaviour.users import UserFactors
+from kindred.indexer.behaviour.stages import behaviour_stages
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact
 from kindred.indexer.representations import SPACES, full_name
 from kindred.indexer.stages import Made, Stage
-from kindred.indexer.store.exact import ExactStore
-from kindred.indexer.store.port import VectorSearch
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import to_artefact
+from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import Examples, cut_sessions, joined
 from kindred.rerank.features import SPECIFICATION
 from kindred.rerank.funnel import Funnel
 from kindred.rerank.joined_training import refitted, train_on_lists
 from kindred.rerank.judged import known_lists, split_lists, split_moments
 from kindred.rerank.logged import JoinedLog
+from kindred.rerank.merge_stage import MERGE, Market, merge_stages, read_by_recall
+from kindred.rerank.merging import with_learned
 from kindred.rerank.training import TooLittle, TrainedRanker, train_ranker
-from kindred.retrieval.plan import FilterPlanner
-from kindred.retrieval.sources import Corpus
 from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
@@ -52,68 +46,6 @@ FEW = 200
 """With fewer training queries than this no ranker is worth its gate."""
 REPEATS_FROM = 0.01
 """Share of next items that the session already held from which repeats are part of the task."""
-BESTSELLERS = 500
-"""Bestsellers kept for each category."""
-
-
-def corpus_of(
-    columns: Columns,
-    tables: Mapping[str, VectorTable],
-    artefacts: Mapping[str, Artefact],
-    settings: KindredSettings,
-    *,
-    store: VectorSearch | None = None,
-    suffix: str = "",
-) -> Corpus:
-    """Recall's corpus from content `tables` and trained stages; exact search without a `store`.
-
-    Spaces that are not in `tables` are filled from the stages that learned them, where they passed
-    their gate and the settings index them.
-    """
-    arrays = {name: artefacts[name + suffix].arrays for name in NAMES if name + suffix in artefacts}
-    everything = dict(tables)
-    if "als" in arrays and "als" not in everything:
-        everything["als"] = table_of(arrays["als"])
-    for stage, space in SPACES.items():
-        made = artefacts.get(full_name(stage, suffix))
-        wanted = space in settings.representations.spaces and space not in everything
-        if wanted and made is not None and made.card.gate.passed and "unit" in made.arrays:
-            everything[space] = table_of(made.arrays)
-    if "forward" in arrays and same_table(arrays["forward"], arrays.get("pairs", {})):
-        del arrays["forward"]  # where all times tie, as in baskets, it would count twice
-    exact = ExactStore(columns, everything)
-    history = History.load(arrays["history"]) if "history" in arrays else None
-    best = None
-    if history is not None:
-        best = bestsellers(columns.category, history.popularity, columns.active, BESTSELLERS)
-    return Corpus(
-        columns=columns,
-        tables=everything,
-        store=store or exact,
-        exact=exact,
-        planner=FilterPlanner(columns, settings.plan, settings.store.ef),
-        pairs=PairTable(**arrays["pairs"]) if "pairs" in arrays else None,
-        forward=PairTable(**arrays["forward"]) if "forward" in arrays else None,
-        ease=EaseTable.load(arrays["ease"]) if "ease" in arrays else None,
-        history=history,
-        bestsellers=best,
-        exposure=Exposure.load(arrays["exposure"]) if "exposure" in arrays else None,
-        users=UserFactors.of(arrays["als"]) if "als" in arrays else None,
-    )
-
-
-def same_table(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two tables of pairs are the same."""
-    names = ("indptr", "rows", "scores")
-    return all(n in other and np.array_equal(one[n], other[n]) for n in names)
-
-
-def table_of(arrays: Mapping[str, Any]) -> VectorTable:
-    """A space from what a stage has by row: `unit` float32[N, d], `present` bool[N]."""
-    table = VectorTable(arrays["unit"].shape[1])
-    rows = np.flatnonzero(arrays["present"])
-    table.set(rows, np.asarray(arrays["unit"])[rows])
-    return table
 
 
 def window_start(log: Interactions, until: int, settings: KindredSettings) -> int:
@@ -164,6 +96,8 @@ def ranker_stages(
     modules = learned(start, suffix)
     vectors = {full_name(stage, suffix) for stage in SPACES}
     needs = (*past, *(stage for stage in modules if stage.name in vectors))
+    market = Market(log=log, columns=columns, tables=tables, until=start, settings=settings)
+    merge = merge_stages(market, inputs, read_by_recall(needs, suffix), suffix=suffix)
 
     def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
         window = counted.between(start, until)
@@ -173,7 +107,8 @@ def ranker_stages(
             reason = f"{len(learning) + len(development)} training queries; it takes {FEW}"
             return Made(passed=False, reason=reason, summary=reason)
         corpus = corpus_of(columns, tables, artefacts, settings, suffix=suffix)
-        funnel = Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
+        merged = with_learned(settings.recall, artefacts.get(MERGE + suffix))
+        funnel = Funnel(corpus=corpus, recall=merged, blend=settings.blend)
         with (
             progress.task("recall for the ranker", len(learning) + len(development)) as on_queries,
             progress.task("grow trees", settings.ranker.trees) as on_tree,
@@ -195,9 +130,9 @@ def ranker_stages(
         make=make,
         settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
         inputs={**inputs, "until": str(until), "start": str(start), "features": SPECIFICATION},
-        needs=tuple(stage.name for stage in needs),
+        needs=tuple(stage.name for stage in (*needs, *merge)),
     )
-    return [*past, *modules, ranker]
+    return [*past, *modules, *merge, ranker]
 
 
 def made_of(trained: TrainedRanker, facts: Mapping[str, Any]) -> Made:

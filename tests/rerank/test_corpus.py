@@ -12,7 +12,7 @@ from builders import item
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact, ModelStore
 from kindred.indexer.store.tables import VectorTable
-from kindred.rerank.stages import corpus_of
+from kindred.rerank.corpus import corpus_of
 from kindred.retrieval.relations import category_path, elsewhere, related
 from kindred.schemas.model import Card, Gate
 from kindred.schemas.query import Filters, Relation

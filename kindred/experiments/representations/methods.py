@@ -35,9 +35,11 @@ from kindred.indexer.behaviour.interactions import action_weights
 from kindred.indexer.content import Content
 from kindred.indexer.representations import full_name
 from kindred.indexer.store.tables import VectorTable
+from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import Examples
 from kindred.rerank.funnel import Funnel
-from kindred.rerank.stages import corpus_of
+from kindred.rerank.merge_stage import MERGE
+from kindred.rerank.merging import with_learned
 from kindred.rerank.training import CHUNK, as_queries
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.sources import Entries
@@ -50,7 +52,7 @@ DEPTH = 200
 CONCATENATION = "concat (untrained)"
 HYBRID = "hybrid"
 IMPLICIT, FOLD_IN = "implicit ALS (similar items)", "implicit ALS (visitor from seeds)"
-SOURCES_SHOWN = ("pairs", "forward")
+SOURCES_SHOWN = ("pairs", "forward", "ease")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,8 @@ def funnel_of_split(
     """The funnel as it would serve: every space whose gate passed, exact search, no ranker."""
     named = {full_name(n, suffix): artefact for n, artefact in trained.artefacts.items()}
     corpus = corpus_of(content.columns, content.tables, named, settings, suffix=suffix)
-    return Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
+    recall = with_learned(settings.recall, trained.artefacts.get(MERGE))
+    return Funnel(corpus=corpus, recall=recall, blend=settings.blend)
 
 
 def ask_everything(

@@ -21,7 +21,8 @@ from kindred.indexer.representations import (
 )
 from kindred.indexer.stages import Stage, StageRow, in_order, run_stages
 from kindred.indexer.store.tables import VectorTable
-from kindred.rerank.stages import table_of
+from kindred.rerank.corpus import table_of
+from kindred.rerank.merge_stage import MERGE, Market, merge_stages, read_by_recall
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings, TowerSettings
 
@@ -140,11 +141,17 @@ def learn(
         listed = in_order([*behaviour, *stages(with_tower(own, variant), names)])
         row = run(listed, [variant.stage + suffix])[-1]
         controls[name] = store.load(row.stage, row.version)
-    rows = run(in_order([*behaviour, *stages(own, names)]))
+    modules = stages(own, names)
+    market = Market(
+        log=split.log, columns=content.columns, tables=content.tables, until=split.moment,
+        settings=own,
+    )  # fmt: skip
+    read = read_by_recall([*behaviour, *modules], suffix)
+    rows = run(in_order([*behaviour, *modules, *merge_stages(market, told, read, suffix=suffix)]))
     by_name = {row.stage: row for row in rows}
     plain = {
         n: by_name[full_name(n, suffix)]
-        for n in (SIGNALS, *NAMES, "merge", *names)
+        for n in (SIGNALS, *NAMES, *names, MERGE)
         if full_name(n, suffix) in by_name
     }
     return Trained(

@@ -125,7 +125,8 @@ def largest(weights: Floats, items: Rows, n_rows: int, neighbours: int, support:
         near = near.astype(np.int64)
         found = np.take_along_axis(part, near, axis=1)
         order = np.argsort(-found, axis=1, kind="stable")
-        near, found = (np.take_along_axis(x, order, axis=1) for x in (near, found))
+        near = np.take_along_axis(near, order, axis=1)
+        found = np.take_along_axis(found, order, axis=1)
         there = found > 0
         lengths[items[low : low + ROWS_AT_ONCE]] = there.sum(axis=1)
         rows.append(items[near[there]])

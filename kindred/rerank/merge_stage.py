@@ -1,0 +1,245 @@
+"""The stage that learns the merge, on the questions that the gates of all stages ask.
+
+Spaces that learned from behaviour never saw the answers to those (a module that is kept for a week
+may have seen some). The tables of pairs, linear weights and popularity have: they are made once
+more without them. Half of the questions choose the weights, the other half is the gate: the learned
+weights serve where they are beyond chance better than those of the settings, and are then chosen
+again by all questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from kindred.indexer.behaviour.ease import Choice, train_ease
+from kindred.indexer.behaviour.history import item_history
+from kindred.indexer.behaviour.holdout import FEW, NextItem, gate_questions, without_targets
+from kindred.indexer.behaviour.interactions import Interactions, action_weights
+from kindred.indexer.behaviour.pairs import count_pairs
+from kindred.indexer.behaviour.stages import NAMES
+from kindred.indexer.columns import Columns
+from kindred.indexer.models import Artefact
+from kindred.indexer.representations import SPACES, full_name
+from kindred.indexer.stages import Made, Stage
+from kindred.indexer.store.tables import VectorTable
+from kindred.rerank.corpus import corpus_of
+from kindred.rerank.examples import MAX_SEEDS, NEXT, Examples
+from kindred.rerank.funnel import Funnel, run
+from kindred.rerank.merging import (
+    NEW,
+    Findings,
+    Weights,
+    gains_of,
+    learn_weights,
+    places_of,
+    to_artefact,
+)
+from kindred.rerank.metrics import paired_interval
+from kindred.rerank.training import CHUNK, as_queries
+from kindred.retrieval.segments import offsets_of
+from kindred.schemas.progress import Progress
+from kindred.schemas.ranking import Floats, Mask, Rows
+from kindred.schemas.settings import KindredSettings
+
+CODE = 1
+"""Revision of what this stage does."""
+MERGE = "merge"
+EVERYTHING = 100_000
+"""Candidates kept of a question: all of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Market:
+    """What a merge is learned for."""
+
+    log: Interactions
+    columns: Columns
+    tables: Mapping[str, VectorTable]
+    until: int
+    settings: KindredSettings
+
+
+def merge_stages(
+    market: Market, inputs: Mapping[str, str], needs: Sequence[str], *, suffix: str = ""
+) -> list[Stage]:
+    """The stage over the stages of one moment, by their full names; none where it is turned off."""
+    settings = market.settings
+    if not settings.recall.learned_merge:
+        return []
+
+    def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
+        return make_merge(market, artefacts, suffix, progress)
+
+    parts = (settings.recall, settings.signals)
+    return [
+        Stage(
+            name=MERGE + suffix,
+            code=CODE,
+            make=make,
+            settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
+            inputs={**inputs, "until": str(market.until)},
+            needs=tuple(needs),
+        )
+    ]
+
+
+def read_by_recall(stages: Iterable[Stage], suffix: str = "") -> list[str]:
+    """Full names of those that recall reads, of the stages of one moment."""
+    read = {*(name + suffix for name in NAMES), *(full_name(name, suffix) for name in SPACES)}
+    return [stage.name for stage in stages if stage.name in read]
+
+
+def make_merge(
+    market: Market, artefacts: Mapping[str, Artefact], suffix: str, progress: Progress
+) -> Made:
+    """See the module."""
+    settings, size = market.settings, market.columns.size
+    past = market.log.before(market.until).counted(settings.signals)
+    questions = gate_questions(past, size)
+    if len(questions) < 2 * FEW:
+        return _refused(f"{len(questions)} questions; it takes {2 * FEW}")
+    asked = as_examples(past, questions)
+    funnel = trial_funnel(market, past, questions, artefacts, suffix)
+    with progress.task("recall for the merge", len(asked)) as advance:
+        found = findings(asked, funnel, action_weights(settings.signals), advance)
+    start = Weights.of(settings.recall)
+    rng = np.random.default_rng(settings.seed)
+    active = market.columns.active[:size]
+    known = np.bincount(past.row, minlength=size)[:size] > 0
+    share = min(NEW, 1 - float(known[active].mean())) if active.any() else 0.0
+    new = rng.random(len(asked)) < share
+    played = found.playing_new(new)
+    choosing, judging = (np.arange(first, len(asked), 2) for first in (0, 1))
+    with progress.task("weights of the merge"):
+        tried = learn_weights(played.of(choosing), start)
+    gate = played.of(judging)
+    lead = paired_interval(
+        gains_of(gate, tried) - gains_of(gate, start), asked.subject[judging], settings.seed
+    )
+    reason = "NDCG@20 {:+.4f} [{:+.4f}, {:+.4f}] against the weights of the settings".format(*lead)
+    passed = lead[1] > 0
+    chosen = learn_weights(played, start) if passed else tried
+    arrays, texts = to_artefact(chosen)
+    old = ~new[judging]
+    metrics = {
+        "weights": chosen.named(),
+        "rrf_k": chosen.k,
+        "questions": len(asked),
+        "answers found": round(float((found.answers >= 0).mean()), 5),
+        "questions that play a new item": round(float(new.mean()), 5),
+        "gate": {
+            "questions": len(judging),
+            "NDCG@20": [round(x, 5) for x in lead],
+            **_hits(gate, start, tried, np.ones(len(judging), np.bool_), "HR@10"),
+            **_hits(gate, start, tried, old, "HR@10 of known items"),
+            **_hits(gate, start, tried, ~old, "HR@10 of new items"),
+        },
+    }
+    return Made(
+        arrays=arrays, texts=texts, metrics=metrics, passed=passed, reason=reason, summary=reason
+    )
+
+
+def _refused(reason: str) -> Made:
+    return Made(passed=False, reason=reason, summary=reason)
+
+
+def _hits(gate: Findings, start: Weights, tried: Weights, part: Mask, name: str) -> dict[str, Any]:
+    if not part.any():
+        return {}
+    before, after = (places_of(gate, w)[part] <= 10 for w in (start, tried))
+    return {
+        name: {"learned": round(float(after.mean()), 5), "settings": round(float(before.mean()), 5)}
+    }
+
+
+def as_examples(past: Interactions, questions: NextItem) -> Examples:
+    """The questions as recall is asked: at most `MAX_SEEDS` newest actions, with their kind."""
+    count = len(questions)
+    owner = np.full(int(past.session.max(initial=-1)) + 1, -1, np.int64)
+    owner[past.session[questions.events]] = np.arange(count)
+    asked = owner[past.session]
+    at = np.flatnonzero((asked >= 0) & (past.row != questions.targets[asked]))
+    at = at[np.argsort(asked[at], kind="stable")]
+    ends = np.cumsum(np.bincount(asked[at], minlength=count))
+    at = at[ends[asked[at]] - np.arange(len(at)) <= MAX_SEEDS]
+    offsets = offsets_of(np.bincount(asked[at], minlength=count))
+    subject = past.subject[questions.events]
+    return Examples(
+        offsets=offsets,
+        seeds=past.row[at],
+        actions=past.action[at],
+        followed_offsets=np.arange(count + 1),
+        followed=questions.targets,
+        grades=np.full(count, NEXT, np.int8),
+        now=past.ts[at[offsets[1:] - 1]],
+        subject=subject,
+        users=past.users[subject] if len(past.users) else past.users,
+    )
+
+
+def trial_funnel(
+    market: Market,
+    past: Interactions,
+    questions: NextItem,
+    artefacts: Mapping[str, Artefact],
+    suffix: str,
+) -> Funnel:
+    """The funnel of the artefacts with tables that have not seen the answers."""
+    settings, size = market.settings, market.columns.size
+    rest = without_targets(past, questions)
+    tables: dict[str, dict[str, Any]] = {}
+    for name, forward in (("pairs", False), ("forward", True)):
+        if name + suffix in artefacts:
+            tables[name] = count_pairs(rest, size, settings.pairs, forward=forward).arrays()
+    ease = artefacts.get("ease" + suffix)
+    if ease is not None:
+        chosen = ease.card.metrics["chosen"]
+        choice = Choice(chosen["penalty"], chosen["rows"], chosen["newer seeds weigh more"])
+        tables["ease"] = train_ease(rest, size, settings.ease, choice).arrays()
+    if "history" + suffix in artefacts:
+        log = without_targets(market.log.before(market.until), questions, past)
+        tables["history"] = item_history(log, size, market.until, settings.signals).arrays()
+    trial = {n: replace(artefacts[n + suffix], arrays=arrays) for n, arrays in tables.items()}
+    corpus = corpus_of(
+        market.columns,
+        market.tables,
+        {**artefacts, **{n + suffix: made for n, made in trial.items()}},
+        settings,
+        suffix=suffix,
+    )
+    return Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend)
+
+
+def findings(
+    asked: Examples, funnel: Funnel, weights: Floats, advance: Callable[[int], None]
+) -> Findings:
+    """What all sources find, of the questions whose answer is among it."""
+    everything = msgspec.structs.replace(funnel.recall, candidates=EVERYTHING)
+    whole = replace(funnel, recall=everything)
+    owners, ranks, done = [], [], 0
+    answers = np.full(len(asked), -1, np.int64)
+    for start in range(0, len(asked), CHUNK):
+        part = asked.take(np.arange(start, min(start + CHUNK, len(asked))))
+        candidates = run(whole, as_queries(part, whole, weights), k=10, until="recall").candidates
+        query = candidates.queries
+        hit = candidates.rows == part.followed[query]
+        known = np.bincount(query[hit], minlength=len(part)) > 0
+        keep = known[query]
+        place: Rows = done + np.cumsum(keep) - 1
+        answers[start + query[hit]] = place[hit]
+        owners.append(start + query[keep])
+        ranks.append(candidates.source_ranks[keep])
+        done += int(keep.sum())
+        advance(len(part))
+    return Findings(
+        questions=len(asked),
+        owners=np.concatenate(owners),
+        ranks=np.concatenate(ranks),
+        answers=answers,
+    )
