@@ -2,9 +2,9 @@
 
 Spaces that learned from behaviour never saw the answers to those (a module that is kept for a week
 may have seen some). The tables of pairs, linear weights and popularity have: they are made once
-more without them. Half of the questions choose the weights, the other half is the gate: the learned
-weights serve where they are beyond chance better than those of the settings, and are then chosen
-again by all questions.
+more without them. At the gate each half of the questions is answered by weights that the other half
+chose: learned weights serve where they are beyond chance better than those of the settings, and are
+then chosen by all questions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from kindred.rerank.merging import (
     NEW,
     Findings,
     Weights,
-    gains_of,
+    gains,
     learn_weights,
     places_of,
     to_artefact,
@@ -43,7 +43,7 @@ from kindred.rerank.metrics import paired_interval
 from kindred.rerank.training import CHUNK, as_queries
 from kindred.retrieval.segments import offsets_of
 from kindred.schemas.progress import Progress
-from kindred.schemas.ranking import Floats, Mask, Rows
+from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
 from kindred.schemas.settings import KindredSettings
 
 CODE = 1
@@ -114,31 +114,24 @@ def make_merge(
     share = min(NEW, 1 - float(known[active].mean())) if active.any() else 0.0
     new = rng.random(len(asked)) < share
     played = found.playing_new(new)
-    choosing, judging = (np.arange(first, len(asked), 2) for first in (0, 1))
     with progress.task("weights of the merge"):
-        tried = learn_weights(played.of(choosing), start)
-    gate = played.of(judging)
-    lead = paired_interval(
-        gains_of(gate, tried) - gains_of(gate, start), asked.subject[judging], settings.seed
-    )
+        before = places_of(played, start)
+        after = cross_fitted(played, start)
+        lead = paired_interval(gains(after) - gains(before), asked.subject, settings.seed)
+        chosen = learn_weights(played, start)
     reason = "NDCG@20 {:+.4f} [{:+.4f}, {:+.4f}] against the weights of the settings".format(*lead)
     passed = lead[1] > 0
-    chosen = learn_weights(played, start) if passed else tried
     arrays, texts = to_artefact(chosen)
-    old = ~new[judging]
     metrics = {
         "weights": chosen.named(),
         "rrf_k": chosen.k,
         "questions": len(asked),
         "answers found": round(float((found.answers >= 0).mean()), 5),
         "questions that play a new item": round(float(new.mean()), 5),
-        "gate": {
-            "questions": len(judging),
-            "NDCG@20": [round(x, 5) for x in lead],
-            **_hits(gate, start, tried, np.ones(len(judging), np.bool_), "HR@10"),
-            **_hits(gate, start, tried, old, "HR@10 of known items"),
-            **_hits(gate, start, tried, ~old, "HR@10 of new items"),
-        },
+        "NDCG@20": [round(x, 5) for x in lead],
+        **_hits(before, after, np.ones(len(new), np.bool_), "HR@10"),
+        **_hits(before, after, ~new, "HR@10 of known items"),
+        **_hits(before, after, new, "HR@10 of new items"),
     }
     return Made(
         arrays=arrays, texts=texts, metrics=metrics, passed=passed, reason=reason, summary=reason
@@ -149,13 +142,20 @@ def _refused(reason: str) -> Made:
     return Made(passed=False, reason=reason, summary=reason)
 
 
-def _hits(gate: Findings, start: Weights, tried: Weights, part: Mask, name: str) -> dict[str, Any]:
+def _hits(before: Doubles, after: Doubles, part: Mask, name: str) -> dict[str, Any]:
     if not part.any():
         return {}
-    before, after = (places_of(gate, w)[part] <= 10 for w in (start, tried))
-    return {
-        name: {"learned": round(float(after.mean()), 5), "settings": round(float(before.mean()), 5)}
-    }
+    learned, set_by_hand = (float((where[part] <= 10).mean()) for where in (after, before))
+    return {name: {"learned": round(learned, 5), "settings": round(set_by_hand, 5)}}
+
+
+def cross_fitted(found: Findings, start: Weights) -> Doubles:
+    """float64[Q]: place of each answer under the weights that the other half of questions chose."""
+    where = np.full(found.questions, np.inf)
+    halves = [np.arange(first, found.questions, 2) for first in (0, 1)]
+    for own, other in (halves, halves[::-1]):
+        where[own] = places_of(found.of(own), learn_weights(found.of(other), start))
+    return where
 
 
 def as_examples(past: Interactions, questions: NextItem) -> Examples:
