@@ -101,8 +101,9 @@ class Service:
         bundle = self.bundle
         funnel = bundle.funnel
         asked = self._questions.similar(request, funnel, bundle.live.encoders)
-        if request.relation is not None:
-            funnel = replace(funnel, recall=related(funnel.recall, request.relation))
+        if relation_settings(funnel.recall, request.relation).sources:
+            # The learned merge is one for what comes next, and a relation asks something else.
+            funnel = replace(funnel, recall=related(self._settings.recall, request.relation))
         if not request.blend:
             plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
             funnel = replace(funnel, blend=plain)
