@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -118,6 +119,10 @@ def test_without_a_terminal_each_stage_is_a_line():
     ]
 
 
+LAST_BEFORE_THE_RANKER = "merge_past"
+"""The ranker is next, and takes the longest."""
+
+
 def test_killed_in_the_middle_of_a_stage_it_carries_on_with_what_is_finished(tmp_path: Path):
     held = market(tmp_path)
     command = [sys.executable, "-m", "kindred", "-w", str(held.root), "train"]
@@ -126,12 +131,15 @@ def test_killed_in_the_middle_of_a_stage_it_carries_on_with_what_is_finished(tmp
         env={**os.environ, **ONE_THREAD},
     )  # fmt: skip
     assert running.stderr is not None
-    finished = {}
+    finished, before = {}, {}
     for line in running.stderr:
-        stage, told, rest = line.partition(": trained, version ")
-        if told:
-            finished[stage] = rest[:6]
-        if stage == "exposure_past":  # the ranker is next, and takes the longest
+        found = re.match(r"(\w+): (trained|failed its gate), version (\d{6})", line)
+        if found is None:
+            continue
+        stage, state, version = found.groups()
+        finished[stage] = version
+        before[stage] = "fresh" if state == "trained" else state
+        if stage == LAST_BEFORE_THE_RANKER:
             running.send_signal(signal.SIGKILL)
             break
     assert running.wait() == -signal.SIGKILL
@@ -145,7 +153,7 @@ def test_killed_in_the_middle_of_a_stage_it_carries_on_with_what_is_finished(tmp
     rows = {row["stage"]: row for row in json.loads(done.stdout)}
     states = {stage: row["state"] for stage, row in rows.items()}
     assert {"signals", "als", "als_past"} <= set(finished)
-    assert states == dict.fromkeys(finished, "fresh") | {"ranker": "trained"}
+    assert states == before | {"ranker": "trained"}
     assert {stage: rows[stage]["version"] for stage in finished} == finished
 
     # And by hand: what changed, what the gates said, what serves.
