@@ -35,7 +35,7 @@ from kindred.schemas.progress import SilentProgress
 from kindred.schemas.workspace import Workspace
 
 PLAN = MarketPlan(
-    impressions=4_000, items=500, visitors=60, start=1_767_225_600_000_000, days=6.0, k=12,
+    impressions=5_000, items=500, visitors=60, start=1_767_225_600_000_000, days=6.0, k=12,
     explore=0.3,
 )  # fmt: skip
 
