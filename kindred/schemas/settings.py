@@ -360,7 +360,7 @@ class TowerSettings(Settings, frozen=True, kw_only=True):
     """Of the hidden layers."""
     loss: Literal["softmax", "logistic", "triplet"] = "softmax"
     """In-batch softmax; logistic with sampled negatives (SPEC §3.3); triplets."""
-    popularity: Share = 0.4
+    popularity: Share = 0.3
     """How much of the log-frequency of the batch's items the softmax corrects for: 1 is the full
     correction, 0 none."""
     temperature: Annotated[float, Meta(gt=0)] = 0.07
