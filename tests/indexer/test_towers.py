@@ -333,7 +333,7 @@ def test_items_are_known_by_id_and_others_by_content_alone() -> None:
 
 def test_popularity_is_not_what_an_item_is_like() -> None:
     from kindred.indexer.towers.inputs import BY_ID
-    from kindred.indexer.towers.learning import PLAIN
+    from kindred.indexer.towers.judging import PLAIN
 
     assert POPULARITY in BY_ID
     assert POPULARITY in PLAIN

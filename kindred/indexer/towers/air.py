@@ -18,14 +18,11 @@ from kindred.indexer.models import Artefact
 from kindred.indexer.representations import Given
 from kindred.indexer.stages import Made
 from kindred.indexer.towers.inputs import BAGS, PRICE, Inputs, facts_of_items
+from kindred.indexer.towers.judging import halves, judged, made, parted
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
     Fold,
-    baselines,
-    halves,
     inputs_of_rows,
-    judged,
-    made,
     nothing,
     train_tower,
     weights_of,
@@ -36,7 +33,7 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask
 
-CODE = 3
+CODE = 4
 """Revision of what the stage does."""
 FACTS = frozenset((*BAGS, PRICE))
 
@@ -48,13 +45,13 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     if len(pairs) < FEW_PAIRS:
         return nothing(f"{len(pairs)} pairs of items seen together; it takes {FEW_PAIRS}")
     inputs = inputs_of_rows(given, {})
+    learning, others = parted(pairs, given.settings.seed)
     stopping, judging = halves(given.questions)
     tower = train_tower(
-        given, inputs, [Fold(pairs, inputs)], settings, stopping, progress, name="train air",
+        given, inputs, [Fold(learning, inputs)], settings, stopping, progress, name="train air",
         start=given.previous("air"),
     )  # fmt: skip
-    singles = baselines(given, inputs, [Fold(pairs, inputs)], settings, stopping, progress)
-    verdict = judged(tower.weights(inputs)[0], singles, judging)
+    verdict = judged(tower, inputs, judging, others, given.settings.seed)
     return made(tower, inputs, pairs, verdict)
 
 

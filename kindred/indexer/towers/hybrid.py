@@ -23,14 +23,11 @@ from kindred.indexer.stages import Made
 from kindred.indexer.towers.air import FACTS, facts_key, inputs_of_items
 from kindred.indexer.towers.crossed import counted_rows, crossed
 from kindred.indexer.towers.inputs import BY_ID, POPULARITY, popularity_value
+from kindred.indexer.towers.judging import halves, judged, made, parted
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
     Fold,
-    baselines,
-    halves,
     inputs_of_rows,
-    judged,
-    made,
     nothing,
     train_tower,
     weights_of,
@@ -41,7 +38,7 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask, Rows
 
-CODE = 3
+CODE = 4
 """Revision of what the stage does."""
 ALS, PLACE = "als", "place"
 
@@ -66,14 +63,16 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     counts = counted_rows(given.training, given.size)
     learned[POPULARITY] = popularity_value(counts)
     inputs = inputs_of_rows(given, learned)
-    folds = crossed(given, inputs, pairs, progress) if ALS in used else [Fold(pairs, inputs)]
+    learning, others = parted(pairs, given.settings.seed)
+    folds = [Fold(learning, inputs)]
+    if ALS in used:
+        folds = crossed(given, inputs, learning, progress)
     stopping, judging = halves(given.questions)
     tower = train_tower(
         given, inputs, folds, settings, stopping, progress, name="train hybrid",
         start=given.previous("hybrid"),
     )  # fmt: skip
-    singles = baselines(given, inputs, folds, settings, stopping, progress)
-    verdict = judged(tower.weights(inputs)[0], singles, judging)
+    verdict = judged(tower, inputs, judging, others, given.settings.seed)
     hashes, rows = known_items(given.content.columns.item_ids)
     more = {"known": hashes, "known_row": rows, "counts": counts}
     return made(tower, inputs, pairs, verdict, more)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
@@ -16,7 +16,7 @@ from kindred.indexer.models import Artefact
 from kindred.indexer.representations import Given
 from kindred.indexer.runtime import choose_precision
 from kindred.indexer.stages import Made
-from kindred.indexer.towers.inputs import BUCKETS, POPULARITY, PRICE, Inputs, facts_of_rows
+from kindred.indexer.towers.inputs import Inputs, facts_of_rows
 from kindred.indexer.towers.losses import (
     Batch,
     Negatives,
@@ -35,16 +35,6 @@ from kindred.schemas.settings import TowerSettings
 
 FEW_PAIRS = 100
 """With fewer examples nothing is learned."""
-NULL_PAIRS = 5_000
-"""Shuffled pairs that the last of the baselines learns from, of each fold."""
-PLAIN = (PRICE, POPULARITY)
-"""Inputs that say nothing about what is alike."""
-FEW_QUESTIONS = 50
-"""With fewer questions a gate cannot tell, and nothing new serves."""
-SHUFFLED = "shuffled pairs"
-"""Baseline of a tower that has learned nothing but what any tower knows."""
-FACTS_SIZE = 32
-"""Width of a word's random place."""
 NAMES = "inputs"
 """Text of an artefact with the names of its inputs, a line each."""
 
@@ -62,6 +52,8 @@ class Tower:
     """A trained tower with how it went."""
 
     weights: TowerWeights
+    untrained: TowerWeights
+    """As it began, before any training"""
     trained: Trained
     started_from: str | None
     """Version that the training started from"""
@@ -129,6 +121,7 @@ def train_tower(
             for rows, frequency in zip(drawable, frequencies, strict=True)
         ]
         tower = make_tower(inputs, names, settings).to(chosen.device)
+        untrained = TowerWeights(names, {n: a.copy() for n, a in arrays_of(tower).items()})
         started = start is not None and start_from(tower, names, start)
         if started:
             loop = msgspec.structs.replace(loop, epochs=min(loop.epochs, chosen.refresh_epochs))
@@ -168,7 +161,9 @@ def train_tower(
             score=score if len(questions) else None,
         )  # fmt: skip
         weights = TowerWeights(names, arrays_of(tower))
-    return Tower(weights, trained, start.version if start is not None and started else None)
+    return Tower(
+        weights, untrained, trained, start.version if start is not None and started else None
+    )
 
 
 def start_from(tower: Any, names: tuple[str, ...], start: Artefact) -> bool:
@@ -184,126 +179,6 @@ def start_from(tower: Any, names: tuple[str, ...], start: Artefact) -> bool:
         kept[name] = value.new_tensor(np.array(array))
     tower.load_state_dict(kept)
     return True
-
-
-def baselines(
-    given: Given,
-    inputs: Inputs,
-    folds: Sequence[Fold],
-    settings: TowerSettings,
-    questions: NextItem,
-    progress: Progress,
-) -> dict[str, Floats]:
-    """What a tower must beat: float32[n, d] by name.
-
-    Each of the dense inputs; all the words side by side as `facts`, each word at a random place;
-    and a tower that learned, for as long as a warm start takes, from shuffled pairs. Items of one
-    category lie near each other in any tower, and what is popular near everything: without the
-    last, labels without sense would pass.
-    """
-    names = chosen_inputs(inputs, settings)
-    singles = {n: v for n, v in inputs.vectors.items() if n in names and n not in PLAIN}
-    bags = [inputs.words[n] for n in names if n in inputs.words]
-    if bags:
-        places = np.random.default_rng(0).standard_normal((BUCKETS, FACTS_SIZE)).astype(np.float32)
-        places[0] = 0
-        parts = [sum(places[column] for column in words.T) for words in bags]
-        facts = np.hstack([_unit(np.asarray(part, np.float32)) for part in parts])
-        singles["facts"] = _unit(facts)
-    shuffled = [_shuffled(fold, given.settings.seed) for fold in folds]
-    epochs = min(settings.loop.epochs, given.settings.representations.refresh_epochs)
-    short = msgspec.structs.replace(
-        settings, loop=msgspec.structs.replace(settings.loop, epochs=epochs)
-    )
-    null = train_tower(
-        given, inputs, shuffled, short, questions, progress, name="train on shuffled pairs"
-    )
-    return {**singles, SHUFFLED: null.weights(inputs)[0]}
-
-
-def _shuffled(fold: Fold, seed: int) -> Fold:
-    """The same groups with items of others, each as often; few of the examples will do."""
-    rng = np.random.default_rng(seed)
-    pairs = fold.pairs
-    examples = rng.permutation(pairs.examples)[:NULL_PAIRS]
-    return Fold(replace(pairs, rows=rng.permutation(pairs.rows), examples=examples), fold.inputs)
-
-
-def _unit(vectors: Floats) -> Floats:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Floats = vectors / np.maximum(norms, np.float32(1e-12))
-    return unit
-
-
-def halves(questions: NextItem) -> tuple[NextItem, NextItem]:
-    """(those that stop the training, those that judge it): every other one."""
-    numbers = np.arange(len(questions))
-    return questions.take(numbers[::2]), questions.take(numbers[1::2])
-
-
-def hits_of(vectors: Floats, questions: NextItem) -> Mask:
-    """bool[Q]: the answer is among the first ten."""
-    found: Mask = vector_ranks(vectors, questions) < 10
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A gate: the vectors against the best baseline, on the same questions."""
-
-    passed: bool
-    reason: str
-    metrics: dict[str, Any]
-
-
-def judged(vectors: Floats, singles: Mapping[str, Floats], questions: NextItem) -> Verdict:
-    """Pass where the hit rate at ten is above the best baseline's, by more than chance."""
-    asked = len(questions)
-    if asked < FEW_QUESTIONS:
-        said = f"{asked} questions to judge by; it takes {FEW_QUESTIONS}"
-        return Verdict(False, said, {"questions": asked})
-    own = hits_of(vectors, questions)
-    rates = {name: float(hits_of(v, questions).mean()) for name, v in singles.items()}
-    best = max(rates, key=lambda n: rates[n])
-    lead = own.astype(float) - hits_of(singles[best], questions)
-    low = float(lead.mean() - 1.96 * lead.std() / np.sqrt(asked))
-    metrics: dict[str, Any] = {
-        "questions": asked,
-        "HR@10": round(float(own.mean()), 5),
-        "HR@10 of baselines": {n: round(r, 5) for n, r in rates.items()},
-        "lead over the best": [round(float(lead.mean()), 5), round(low, 5)],
-    }
-    said = (
-        f"HR@10 {own.mean():.4f} against {rates[best]:.4f} of {best}, the best baseline, on "
-        f"{asked} next items: lead {lead.mean():+.4f}, at least {low:+.4f}"
-    )
-    return Verdict(low > 0, said, metrics)
-
-
-def made(
-    tower: Tower, inputs: Inputs, pairs: Together, verdict: Verdict,
-    more: Mapping[str, NDArray[Any]] | None = None,
-) -> Made:  # fmt: skip
-    """What is kept: the weights, and the vectors of all rows for whoever works offline."""
-    vectors, present, gates = tower.weights(inputs)
-    names = tower.weights.names
-    mean = {n: round(float(g), 4) for n, g in zip(names, gates[present].mean(axis=0), strict=True)}
-    return Made(
-        arrays={**tower.weights.arrays, "unit": vectors, "present": present, **(more or {})},
-        texts={NAMES: "\n".join(names)},
-        metrics={
-            **verdict.metrics,
-            "pairs": len(pairs),
-            "pairs from": pairs.said,
-            "mean gate weights": mean,
-            "started from": tower.started_from,
-            "items": int(present.sum()),
-            **tower.trained.facts,
-        },
-        passed=verdict.passed,
-        reason=verdict.reason,
-        summary=verdict.reason,
-    )
 
 
 def nothing(reason: str) -> Made:
