@@ -112,8 +112,9 @@ def make_merge(
     active = market.columns.active[:size]
     known = np.bincount(past.row, minlength=size)[:size] > 0
     share = min(NEW, 1 - float(known[active].mean())) if active.any() else 0.0
-    new = rng.random(len(asked)) < share
-    played = found.playing_new(new)
+    drawn = rng.random(len(asked))
+    new, cold_start = drawn < share, (drawn >= share) & (drawn < 2 * share)
+    played = found.playing_new(new, cold_start)
     with progress.task("weights of the merge"):
         before = places_of(played, start)
         after = cross_fitted(played, start)
@@ -127,11 +128,12 @@ def make_merge(
         "rrf_k": chosen.k,
         "questions": len(asked),
         "answers found": round(float((found.answers >= 0).mean()), 5),
-        "questions that play a new item": round(float(new.mean()), 5),
+        "share that plays a new item": round(float(new.mean()), 5),
         "NDCG@20": [round(x, 5) for x in lead],
         **_hits(before, after, np.ones(len(new), np.bool_), "HR@10"),
-        **_hits(before, after, ~new, "HR@10 of known items"),
+        **_hits(before, after, ~new & ~cold_start, "HR@10 of known items"),
         **_hits(before, after, new, "HR@10 of new items"),
+        **_hits(before, after, cold_start, "HR@10 to new seeds"),
     }
     return Made(
         arrays=arrays, texts=texts, metrics=metrics, passed=passed, reason=reason, summary=reason

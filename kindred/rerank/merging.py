@@ -9,16 +9,16 @@ What is raised is the mean NDCG@20 of one answer a question, 1 / log2(1 + place)
 20. The hit rate at ten is what a list is judged by, but of a thousand questions it moves in steps
 that chance makes; here each place counts, so that the same questions tell more weights apart.
 
-Questions ask for what people did, and so for items with a past: by them alone, what only content
-found would never come up. A share of the questions therefore plays a new item: the finds of the
-answer by sources that go by behaviour are hidden. The share is that of the items without behaviour,
-and a tenth at most.
+Questions ask for what people did, about items with a past: by them alone, what only content found
+would never come up. So some questions play that the answer is new, by hiding what sources that go
+by behaviour found of it, and as many that the seeds are new, by hiding all that such sources found.
+Their share is that of the items without behaviour, and a tenth at most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -44,6 +44,8 @@ NEW = 0.1
 """Share of the questions that play a new item, at most."""
 KNOW_NEW = (*CONTENT, "fresh")
 """Sources that find items without a past."""
+FOR_NEW = (*KNOW_NEW, "popular", "user")
+"""Sources that answer to seeds without a past."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,16 +75,31 @@ class Findings:
             answers=np.where(answers >= 0, moved[answers], -1),
         )
 
-    def playing_new(self, questions: Mask) -> Findings:
-        """With the answers of these questions found as if they had no past."""
-        hidden = np.array([name not in KNOW_NEW for name in SOURCES])
-        at = self.answers[questions & (self.answers >= 0)]
-        ranks = self.ranks.copy()
-        ranks[at[:, None], np.flatnonzero(hidden)[None, :]] = 0
-        answers = self.answers.copy()
-        lost = at[~ranks[at].any(axis=1)]
-        answers[np.isin(answers, lost) & (answers >= 0)] = -1
-        return replace(self, ranks=ranks, answers=answers)
+    def playing_new(self, answers: Mask, seeds: Mask) -> Findings:
+        """As if the answers of some questions had no past, and the seeds of others.
+
+        Both bool[Q].
+        """
+        ranks, at = self.ranks.copy(), self.answers.copy()
+        asked = np.isin(self.owners, np.flatnonzero(seeds))
+        ranks[np.ix_(asked, _not_in(FOR_NEW))] = 0
+        own = at[answers & (at >= 0)]
+        ranks[np.ix_(own, _not_in(KNOW_NEW))] = 0
+        found = at >= 0
+        at[found] = np.where(ranks[at[found]].any(axis=1), at[found], -1)
+        keep = ranks.any(axis=1)
+        moved = np.cumsum(keep) - 1
+        return Findings(
+            questions=self.questions,
+            owners=self.owners[keep],
+            ranks=ranks[keep],
+            answers=np.where(at >= 0, moved[at], -1),
+        )
+
+
+def _not_in(sources: Collection[str]) -> NDArray[np.int64]:
+    """int64[]: positions of the other sources."""
+    return np.array([s for s, name in enumerate(SOURCES) if name not in sources])
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,24 +185,41 @@ def learn_weights(findings: Findings, start: Weights) -> Weights:
 
 
 def _ascend(findings: Findings, start: Doubles, k: float) -> tuple[Doubles, float]:
-    """(weights, mean NDCG@20) where no single weight of the grid does better."""
-    given = np.ascontiguousarray(reciprocals(findings, k).T)
+    """(weights, mean NDCG@20) where no single weight of the grid does better.
+
+    What the answer leads in every source never stands above it, and is left out; equals count as
+    above, which is one comparison less.
+    """
+    given = reciprocals(findings, k)
+    rivals = (given > 0).any(axis=1)
+    owners = findings.owners[rivals]
+    columns = np.ascontiguousarray(given[rivals].T)
+    del given
+    asked, first = np.unique(owners, return_index=True)
+    found = findings.answers >= 0
+
+    def worth(leads: NDArray[np.floating]) -> float:
+        where = np.where(found, 1.0, np.inf)
+        if len(first):
+            where[asked] += np.add.reduceat(leads >= -TINY, first, dtype=np.int64)
+        return float(gains(where).mean())
+
     weights = start.copy()
-    value = float(gains(places(weights.astype(np.float32) @ given, findings)).mean())
+    value = worth(weights.astype(np.float32) @ columns)
     for _ in range(ROUNDS):
         before = value
-        for source in np.flatnonzero((start > 0) & given.any(axis=1)):
+        for source in np.flatnonzero((start > 0) & columns.any(axis=1)):
             others = weights.copy()
             others[source] = 0
-            rest = others.astype(np.float32) @ given
+            rest = others.astype(np.float32) @ columns
             for factor in FACTORS:
                 weight = np.float32(factor * start[source])
-                tried = float(gains(places(rest + weight * given[source], findings)).mean())
+                tried = worth(rest + weight * columns[source])
                 if tried > value and (factor or others.any()):
                     weights[source], value = factor * start[source], tried
         if value <= before:
             break
-    return weights, value
+    return weights, float(gains_of(findings, Weights(weights, k)).mean())
 
 
 def to_artefact(weights: Weights) -> tuple[dict[str, NDArray[np.float64]], dict[str, str]]:

@@ -10,6 +10,7 @@ import pytest
 
 from kindred.indexer.models import Artefact, ModelStore
 from kindred.rerank.merging import (
+    FOR_NEW,
     KNOW_NEW,
     Findings,
     Weights,
@@ -150,27 +151,37 @@ def test_nothing_found_leaves_the_weights() -> None:
     assert not gains_of(none, start).any()
 
 
-def test_an_answer_that_plays_a_new_item_is_found_by_content_alone() -> None:
-    found, answers = drawn(5, 40, 30, 20), np.random.default_rng(6).integers(0, 30, 40)
+def by_hand(findings: Findings, question: int, source: str) -> dict[bool, list[int]]:
+    """Places of one source's finds, of the answer and of others."""
+    at = np.flatnonzero(findings.owners == question)
+    place = findings.ranks[at, SOURCES.index(source)].astype(int)
+    own = at == findings.answers[question]
+    return {kind: sorted(place[(own == kind) & (place > 0)].tolist()) for kind in (True, False)}
+
+
+def test_questions_play_that_the_answer_is_new_or_the_seeds_are() -> None:
+    found, answers = drawn(5, 60, 30, 20), np.random.default_rng(6).integers(0, 30, 60)
     findings = findings_of(found, answers, 30)
-    new = np.arange(40) % 2 == 0
-    played = findings.playing_new(new)
-    behaviour = [s for s, name in enumerate(SOURCES) if name not in KNOW_NEW]
-    text = SOURCES.index("text")
+    new, cold = np.arange(60) % 3 == 0, np.arange(60) % 3 == 1
+    played = findings.playing_new(new, cold)
+    assert played.ranks.any(axis=1).all()
     lost = 0
-    for question, (before, after) in enumerate(zip(findings.answers, played.answers, strict=True)):
-        if before < 0 or not new[question]:
+    for question in range(60):
+        before = {name: by_hand(findings, question, name) for name in USED}
+        after = {name: by_hand(played, question, name) for name in USED}
+        if new[question]:
+            assert after["text"] == before["text"]
+            assert all(not after[n][True] for n in USED if n not in KNOW_NEW)
+            assert all(after[n][False] == before[n][False] for n in USED)
+        elif cold[question]:
+            assert all(after[n] == before[n] for n in USED if n in FOR_NEW)
+            assert all(after[n] == {True: [], False: []} for n in USED if n not in FOR_NEW)
+        else:
             assert after == before
-            continue
-        by_text = findings.ranks[before, text]
-        lost += not by_text
-        assert (after >= 0) == (by_text > 0)
-        assert not played.ranks[before, behaviour].any()
-        assert played.ranks[before, text] == by_text
+        seen = any(after[n][True] for n in USED)
+        assert (played.answers[question] >= 0) == seen
+        lost += int(findings.answers[question] >= 0) - int(seen)
     assert lost
-    others = np.ones(len(findings.owners), np.bool_)
-    others[findings.answers[findings.answers >= 0]] = False
-    np.testing.assert_array_equal(played.ranks[others], findings.ranks[others])
 
 
 def test_a_part_of_the_questions_is_as_if_only_it_was_asked() -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from kindred.indexer.behaviour.holdout import NextItem, hit_rate, table_ranks
+from kindred.indexer.behaviour.holdout import NextItem, hit_rate
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import PairTable
 from kindred.schemas.ranking import Floats, Rows
@@ -158,7 +158,6 @@ def choose(
     lonely = len(np.unique(log.session)) == len(np.unique(log.subject))
     ways: tuple[By, ...] = ("visitor",) if lonely else ("visit", "visitor")
     items = frequent(log, n_rows, min(CHOOSING_ITEMS, settings.items))
-    support = np.bincount(log.row, minlength=n_rows).astype(np.int64)
     equal = replace(questions, weights=np.ones_like(questions.weights))
     tried: dict[Choice, float] = {}
     for by in ways:
@@ -169,11 +168,12 @@ def choose(
             if not len(questions):
                 tried[Choice(penalty, by, recent=True)] = 0.0
                 continue
-            table = largest(
-                ease_weights(gram, penalty), items, n_rows, settings.neighbours, support
-            )
+            weights = ease_weights(gram, penalty)
+            if settings.neighbours < len(items):
+                least = np.partition(weights, -settings.neighbours, axis=1)[:, -settings.neighbours]
+                weights[weights < np.maximum(least, 0)[:, None]] = 0
             for recent, asked in ((True, questions), (False, equal)):
-                rate, _ = hit_rate(table_ranks(table, asked), 10)
+                rate, _ = hit_rate(_ranks(weights, items, asked, n_rows), 10)
                 tried[Choice(penalty, by, recent)] = rate
     if not len(questions):
         listed = list(tried)[: len(settings.penalties)]
@@ -185,3 +185,19 @@ def choose(
         "newer seeds weigh more": best.recent,
         "tried": len(tried),
     }
+
+
+def _ranks(weights: Floats, items: Rows, questions: NextItem, n_rows: int) -> Rows:
+    """int64[Q]: place of each target by the weighted sum of the seeds' weights, 0 = first."""
+    place = np.full(n_rows, -1, np.int64)
+    place[items] = np.arange(len(items))
+    known = place[questions.seeds] >= 0
+    owners, seeds = questions.owners[known], place[questions.seeds[known]]
+    shape = (len(questions), len(items))
+    asked = sparse.csr_matrix((questions.weights[known], (owners, seeds)), shape=shape)
+    scores: Floats = asked @ weights
+    scores[owners, seeds] = 0
+    target = place[questions.targets]
+    own = np.where(target >= 0, scores[np.arange(len(questions)), target], 0)
+    above = (scores > own[:, None]).sum(axis=1)
+    return np.where(own > 0, above, n_rows)
