@@ -29,7 +29,7 @@ from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import cut_sessions
 from kindred.rerank.funnel import Funnel
 from kindred.rerank.merge_stage import MERGE, Market, merge_stages, read_by_recall
-from kindred.rerank.merging import with_learned
+from kindred.rerank.merging import learned_weights
 from kindred.rerank.stages import (
     PAST,
     REPEATS_FROM,
@@ -261,7 +261,12 @@ def funnel_of(
     corpus: Corpus, ranker: Artefact | None, settings: KindredSettings, merge: Artefact | None
 ) -> Funnel:
     """The funnel over a corpus, with a ranker and a learned merge where they may serve."""
-    plain = Funnel(corpus=corpus, recall=with_learned(settings.recall, merge), blend=settings.blend)
+    plain = Funnel(
+        corpus=corpus,
+        recall=settings.recall,
+        blend=settings.blend,
+        merge=learned_weights(settings.recall, merge),
+    )
     if ranker is None or not ranker.card.gate.passed:
         return plain
     try:

@@ -103,7 +103,7 @@ class Service:
         asked = self._questions.similar(request, funnel, bundle.live.encoders)
         if relation_settings(funnel.recall, request.relation).sources:
             # The learned merge is one for what comes next, and a relation asks something else.
-            funnel = replace(funnel, recall=related(self._settings.recall, request.relation))
+            funnel = replace(funnel, recall=related(funnel.recall, request.relation), merge=None)
         if not request.blend:
             plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
             funnel = replace(funnel, blend=plain)

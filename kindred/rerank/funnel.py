@@ -17,6 +17,7 @@ from kindred.rerank.blend import blend
 from kindred.rerank.calibration import Calibration
 from kindred.rerank.features import Context, assemble
 from kindred.rerank.lambdamart import Ranker
+from kindred.retrieval.merge import Weights
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.recall import recall
 from kindred.retrieval.sources import Corpus
@@ -35,6 +36,8 @@ class Funnel:
     blend: BlendSettings
     ranker: Ranker | None = None
     calibration: Calibration | None = None
+    merge: Weights | None = None
+    """Learned weights of the merge; None: those of `recall`"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +73,7 @@ def run(
     takes the first k, which the blend's floor and caps look at.
     """
     begin = clock()
-    recalled = recall(queries, funnel.corpus, funnel.recall, sources)
+    recalled = recall(queries, funnel.corpus, funnel.recall, sources, funnel.merge)
     at = clock()
     ms = {"recall": round((at - begin) * 1000, 4)}
     late = deadline_ms is not None and (at - begin) * 1000 > deadline_ms

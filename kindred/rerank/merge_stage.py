@@ -31,9 +31,7 @@ from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import MAX_SEEDS, NEXT, Examples
 from kindred.rerank.funnel import Funnel, run
 from kindred.rerank.merging import (
-    NEW,
     Findings,
-    Weights,
     gains,
     learn_weights,
     places_of,
@@ -41,12 +39,13 @@ from kindred.rerank.merging import (
 )
 from kindred.rerank.metrics import paired_interval
 from kindred.rerank.training import CHUNK, as_queries
+from kindred.retrieval.merge import Weights
 from kindred.retrieval.segments import offsets_of
 from kindred.schemas.progress import Progress
-from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
+from kindred.schemas.ranking import Doubles, Floats, Rows
 from kindred.schemas.settings import KindredSettings
 
-CODE = 1
+CODE = 2
 """Revision of what this stage does."""
 MERGE = "merge"
 EVERYTHING = 100_000
@@ -108,18 +107,11 @@ def make_merge(
     with progress.task("recall for the merge", len(asked)) as advance:
         found = findings(asked, funnel, action_weights(settings.signals), advance)
     start = Weights.of(settings.recall)
-    rng = np.random.default_rng(settings.seed)
-    active = market.columns.active[:size]
-    known = np.bincount(past.row, minlength=size)[:size] > 0
-    share = min(NEW, 1 - float(known[active].mean())) if active.any() else 0.0
-    drawn = rng.random(len(asked))
-    new, cold_start = drawn < share, (drawn >= share) & (drawn < 2 * share)
-    played = found.playing_new(new, cold_start)
     with progress.task("weights of the merge"):
-        before = places_of(played, start)
-        after = cross_fitted(played, start)
+        before = places_of(found, start)
+        after = cross_fitted(found, start)
         lead = paired_interval(gains(after) - gains(before), asked.subject, settings.seed)
-        chosen = learn_weights(played, start)
+        chosen = learn_weights(found, start)
     reason = "NDCG@20 {:+.4f} [{:+.4f}, {:+.4f}] against the weights of the settings".format(*lead)
     passed = lead[1] > 0
     arrays, texts = to_artefact(chosen)
@@ -128,12 +120,11 @@ def make_merge(
         "rrf_k": chosen.k,
         "questions": len(asked),
         "answers found": round(float((found.answers >= 0).mean()), 5),
-        "share that plays a new item": round(float(new.mean()), 5),
         "NDCG@20": [round(x, 5) for x in lead],
-        **_hits(before, after, np.ones(len(new), np.bool_), "HR@10"),
-        **_hits(before, after, ~new & ~cold_start, "HR@10 of known items"),
-        **_hits(before, after, new, "HR@10 of new items"),
-        **_hits(before, after, cold_start, "HR@10 to new seeds"),
+        "HR@10": {
+            "learned": round(float((after <= 10).mean()), 5),
+            "settings": round(float((before <= 10).mean()), 5),
+        },
     }
     return Made(
         arrays=arrays, texts=texts, metrics=metrics, passed=passed, reason=reason, summary=reason
@@ -142,13 +133,6 @@ def make_merge(
 
 def _refused(reason: str) -> Made:
     return Made(passed=False, reason=reason, summary=reason)
-
-
-def _hits(before: Doubles, after: Doubles, part: Mask, name: str) -> dict[str, Any]:
-    if not part.any():
-        return {}
-    learned, set_by_hand = (float((where[part] <= 10).mean()) for where in (after, before))
-    return {name: {"learned": round(learned, 5), "settings": round(set_by_hand, 5)}}
 
 
 def cross_fitted(found: Findings, start: Weights) -> Doubles:

@@ -9,25 +9,24 @@ What is raised is the mean NDCG@20 of one answer a question, 1 / log2(1 + place)
 20. The hit rate at ten is what a list is judged by, but of a thousand questions it moves in steps
 that chance makes; here each place counts, so that the same questions tell more weights apart.
 
-Questions ask for what people did, about items with a past: by them alone, what only content found
-would never come up. So some questions play that the answer is new, by hiding what sources that go
-by behaviour found of it, and as many that the seeds are new, by hiding all that such sources found.
-Their share is that of the items without behaviour, and a tenth at most.
+What nobody has acted on keeps its chance: some answers have no other event than the one that was
+taken away, and k is small where lists are worth reading one place after the other. Hiding what
+behaviour finds of a tenth of the answers, as if these were new, was tried and left out: it brought
+nothing for new items and cost others (Amazon Office, HR@10 0.176 in place of 0.179).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from kindred.indexer.models import Artefact
-from kindred.retrieval.guard import CONTENT
+from kindred.retrieval.merge import Weights
 from kindred.retrieval.sources import SOURCES
-from kindred.schemas.ranking import Doubles, Mask, Rows
+from kindred.schemas.ranking import Doubles, Rows
 from kindred.schemas.settings import RecallSettings
 
 CONSTANTS = (1.0, 3.0, 10.0, 30.0, 60.0)
@@ -40,12 +39,6 @@ ROUNDS = 4
 """Times that each weight is looked at, at most."""
 TINY = 1e-9
 """Merged scores that differ by less are equal."""
-NEW = 0.1
-"""Share of the questions that play a new item, at most."""
-KNOW_NEW = (*CONTENT, "fresh")
-"""Sources that find items without a past."""
-FOR_NEW = (*KNOW_NEW, "popular", "user")
-"""Sources that answer to seeds without a past."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,64 +67,6 @@ class Findings:
             ranks=self.ranks[keep],
             answers=np.where(answers >= 0, moved[answers], -1),
         )
-
-    def playing_new(self, answers: Mask, seeds: Mask) -> Findings:
-        """As if the answers of some questions had no past, and the seeds of others.
-
-        Both bool[Q].
-        """
-        ranks, at = self.ranks.copy(), self.answers.copy()
-        asked = np.isin(self.owners, np.flatnonzero(seeds))
-        ranks[np.ix_(asked, _not_in(FOR_NEW))] = 0
-        own = at[answers & (at >= 0)]
-        ranks[np.ix_(own, _not_in(KNOW_NEW))] = 0
-        found = at >= 0
-        at[found] = np.where(ranks[at[found]].any(axis=1), at[found], -1)
-        keep = ranks.any(axis=1)
-        moved = np.cumsum(keep) - 1
-        return Findings(
-            questions=self.questions,
-            owners=self.owners[keep],
-            ranks=ranks[keep],
-            answers=np.where(at >= 0, moved[at], -1),
-        )
-
-
-def _not_in(sources: Collection[str]) -> NDArray[np.int64]:
-    """int64[]: positions of the other sources."""
-    return np.array([s for s, name in enumerate(SOURCES) if name not in sources])
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """What the merge is made with."""
-
-    by_source: Doubles
-    """float64[S]"""
-    k: float
-
-    @classmethod
-    def of(cls, settings: RecallSettings) -> Weights:
-        """Those of the settings; 0 for sources that are not asked."""
-        known = [settings.sources.get(name) for name in SOURCES]
-        worth = [0.0 if s is None or not s.quota else s.weight for s in known]
-        return cls(np.array(worth), settings.rrf_k)
-
-    def scaled_as(self, other: Weights) -> Weights:
-        """The same order of candidates, with an item that is first everywhere as high as there.
-
-        The ranker reads the merged score, so it must mean about the same with every k.
-        """
-        total = self.by_source.sum()
-        if not total:
-            return self
-        factor = other.by_source.sum() / (other.k + 1) * (self.k + 1) / total
-        return Weights(self.by_source * factor, self.k)
-
-    def named(self) -> dict[str, float]:
-        """By source, of those that have any."""
-        found = zip(SOURCES, self.by_source.tolist(), strict=True)
-        return {name: round(w, 5) for name, w in found if w}
 
 
 def reciprocals(findings: Findings, k: float) -> NDArray[np.float32]:
@@ -228,17 +163,15 @@ def to_artefact(weights: Weights) -> tuple[dict[str, NDArray[np.float64]], dict[
     return arrays, {"sources": "\n".join(SOURCES)}
 
 
-def with_learned(settings: RecallSettings, merge: Artefact | None) -> RecallSettings:
-    """Recall with the learned weights, where there are any that may serve.
+def learned_weights(settings: RecallSettings, merge: Artefact | None) -> Weights | None:
+    """The learned weights, where there are any that may serve.
 
     A weight of 0 in the settings stays; a source that training did not know keeps its weight.
     """
     if merge is None or not merge.card.gate.passed or not settings.learned_merge:
-        return settings
+        return None
+    own = Weights.of(settings).by_source
     names = merge.texts["sources"].split("\n")
-    learned: Mapping[str, float] = dict(zip(names, merge.arrays["weights"].tolist(), strict=True))
-    sources = {
-        name: msgspec.structs.replace(s, weight=learned.get(name, s.weight) if s.weight else 0.0)
-        for name, s in settings.sources.items()
-    }
-    return msgspec.structs.replace(settings, sources=sources, rrf_k=float(merge.arrays["k"][0]))
+    known: Mapping[str, float] = dict(zip(names, merge.arrays["weights"].tolist(), strict=True))
+    worth = [known.get(name, w) if w else 0.0 for name, w in zip(SOURCES, own, strict=True)]
+    return Weights(np.array(worth), float(merge.arrays["k"][0]))

@@ -28,7 +28,7 @@ from kindred.rerank.joined_training import refitted, train_on_lists
 from kindred.rerank.judged import known_lists, split_lists, split_moments
 from kindred.rerank.logged import JoinedLog
 from kindred.rerank.merge_stage import MERGE, Market, merge_stages, read_by_recall
-from kindred.rerank.merging import with_learned
+from kindred.rerank.merging import learned_weights
 from kindred.rerank.training import TooLittle, TrainedRanker, train_ranker
 from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
@@ -107,8 +107,8 @@ def ranker_stages(
             reason = f"{len(learning) + len(development)} training queries; it takes {FEW}"
             return Made(passed=False, reason=reason, summary=reason)
         corpus = corpus_of(columns, tables, artefacts, settings, suffix=suffix)
-        merged = with_learned(settings.recall, artefacts.get(MERGE + suffix))
-        funnel = Funnel(corpus=corpus, recall=merged, blend=settings.blend)
+        merged = learned_weights(settings.recall, artefacts.get(MERGE + suffix))
+        funnel = Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend, merge=merged)
         with (
             progress.task("recall for the ranker", len(learning) + len(development)) as on_queries,
             progress.task("grow trees", settings.ranker.trees) as on_tree,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kindred.indexer.store.port import Plan, Search
 from kindred.retrieval.guard import mismatched
-from kindred.retrieval.merge import Finds, merge
+from kindred.retrieval.merge import Finds, Weights, merge
 from kindred.retrieval.personal import personal
 from kindred.retrieval.plan import search_as_planned
 from kindred.retrieval.queries import Queries
@@ -40,9 +40,11 @@ def recall(
     corpus: Corpus,
     settings: RecallSettings,
     only: Iterable[str] | None = None,
+    learned: Weights | None = None,
 ) -> Recalled:
     """Candidates of every query from all sources, or from those named in `only`.
 
+    The merge is made with the weights `learned`, if any (`merge`).
     A store that fails costs its sources, not the answer: `degraded` says so.
     """
     wanted = set(SOURCES if only is None else only)
@@ -74,7 +76,7 @@ def recall(
 
     guard = fits if settings.mismatch_guard else None
     return Recalled(
-        candidates=merge(finds, len(queries), corpus.columns.size, settings, guard),
+        candidates=merge(finds, len(queries), corpus.columns.size, settings, guard, learned),
         plans=plans,
         mismatched=dropped,
         degraded=degraded,

@@ -224,8 +224,9 @@ class EaseSettings(Settings, frozen=True, kw_only=True):
     items: Positive = 6000
     """Most frequent items that take part: a matrix of items by items is inverted, which takes 3 s
     for 6000 on two cores, eight times as long for twice as many, and 0.6 GB."""
-    neighbours: Positive = 100
-    """Largest weights kept for each item."""
+    neighbours: Positive = 200
+    """Largest weights kept for each item: on a slice of the Complete Journey HR@10 is 0.150 with
+    all of them, 0.149 with 200 and 0.145 with 100."""
     penalties: Annotated[tuple[Annotated[float, Meta(gt=0)], ...], Meta(min_length=1)] = (
         0.1, 0.5, 2.5, 12.0,
     )  # fmt: skip
@@ -495,8 +496,8 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
     and its brand is not the seed's (SPEC F21)."""
     learned_merge: bool = True
     """Let the weights and `rrf_k` that training learned take the place of those set here, where
-    they passed their gate. A weight of 0 stays 0; a relation that has its own sources is answered
-    by what is set here."""
+    they passed their gate. A weight of 0 stays 0. What is set here answers requests with a
+    relation that has its own sources, and those none of whose seeds has a past."""
     candidates: Positive = 300
     """Candidates kept after the merge."""
     rrf_k: NonNegative = 60.0

@@ -18,7 +18,7 @@ from kindred.indexer.stages import run_stages
 from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import MAX_SEEDS
 from kindred.rerank.merge_stage import Market, as_examples, merge_stages, read_by_recall
-from kindred.rerank.merging import with_learned
+from kindred.rerank.merging import learned_weights
 from kindred.schemas.clock import DAY, MINUTE
 from kindred.schemas.event import ACTION_CODE
 from kindred.schemas.progress import SilentProgress
@@ -95,11 +95,8 @@ def test_the_learned_merge_finds_families_and_serves(tmp_path: Path) -> None:
     assert set(made.card.metrics["weights"]) <= set(SETTINGS.recall.sources)
     assert made.card.metrics["answers found"] > 0.9
     assert "against the weights of the settings" in made.card.gate.reason
-    served = with_learned(SETTINGS.recall, made)
-    if made.card.gate.passed:
-        assert served.rrf_k == made.card.metrics["rrf_k"]
-    else:
-        assert served == SETTINGS.recall
+    served = learned_weights(SETTINGS.recall, made)
+    assert (served is not None) == made.card.gate.passed
     corpus = corpus_of(market.columns, {}, artefacts, SETTINGS, suffix="_past")
     assert corpus.ease is not None
 

@@ -10,17 +10,14 @@ import pytest
 
 from kindred.indexer.models import Artefact, ModelStore
 from kindred.rerank.merging import (
-    FOR_NEW,
-    KNOW_NEW,
     Findings,
-    Weights,
     gains_of,
     learn_weights,
+    learned_weights,
     places_of,
     to_artefact,
-    with_learned,
 )
-from kindred.retrieval.merge import Finds, merge
+from kindred.retrieval.merge import Finds, Weights, merge
 from kindred.retrieval.sources import SOURCES, Entries
 from kindred.schemas.model import Card, Gate
 from kindred.schemas.ranking import Rows
@@ -151,39 +148,6 @@ def test_nothing_found_leaves_the_weights() -> None:
     assert not gains_of(none, start).any()
 
 
-def by_hand(findings: Findings, question: int, source: str) -> dict[bool, list[int]]:
-    """Places of one source's finds, of the answer and of others."""
-    at = np.flatnonzero(findings.owners == question)
-    place = findings.ranks[at, SOURCES.index(source)].astype(int)
-    own = at == findings.answers[question]
-    return {kind: sorted(place[(own == kind) & (place > 0)].tolist()) for kind in (True, False)}
-
-
-def test_questions_play_that_the_answer_is_new_or_the_seeds_are() -> None:
-    found, answers = drawn(5, 60, 30, 20), np.random.default_rng(6).integers(0, 30, 60)
-    findings = findings_of(found, answers, 30)
-    new, cold = np.arange(60) % 3 == 0, np.arange(60) % 3 == 1
-    played = findings.playing_new(new, cold)
-    assert played.ranks.any(axis=1).all()
-    lost = 0
-    for question in range(60):
-        before = {name: by_hand(findings, question, name) for name in USED}
-        after = {name: by_hand(played, question, name) for name in USED}
-        if new[question]:
-            assert after["text"] == before["text"]
-            assert all(not after[n][True] for n in USED if n not in KNOW_NEW)
-            assert all(after[n][False] == before[n][False] for n in USED)
-        elif cold[question]:
-            assert all(after[n] == before[n] for n in USED if n in FOR_NEW)
-            assert all(after[n] == {True: [], False: []} for n in USED if n not in FOR_NEW)
-        else:
-            assert after == before
-        seen = any(after[n][True] for n in USED)
-        assert (played.answers[question] >= 0) == seen
-        lost += int(findings.answers[question] >= 0) - int(seen)
-    assert lost
-
-
 def test_a_part_of_the_questions_is_as_if_only_it_was_asked() -> None:
     found, answers = drawn(7, 30, 30, 20), np.random.default_rng(8).integers(0, 30, 30)
     findings = findings_of(found, answers, 30)
@@ -212,14 +176,35 @@ def test_learned_weights_serve_where_the_gate_passed_and_the_settings_let_them(
             "text": SourceSettings(quota=9, weight=0.0),
         }
     )
-    served = with_learned(settings, kept(tmp_path, weights, passed=True))
-    assert served.rrf_k == 3.0
-    assert served.sources == {
-        "pairs": SourceSettings(quota=7, weight=0.02),
-        "als": SourceSettings(quota=8, weight=0.0),
-        "text": SourceSettings(quota=9, weight=0.0),
-    }
-    assert with_learned(settings, kept(tmp_path, weights, passed=False)) == settings
+    served = learned_weights(settings, kept(tmp_path, weights, passed=True))
+    assert served is not None
+    assert served.k == 3.0
+    assert served.named() == {"pairs": 0.02}  # nothing for als was learned, and text is turned off
+    assert learned_weights(settings, kept(tmp_path, weights, passed=False)) is None
     off = msgspec.structs.replace(settings, learned_merge=False)
-    assert with_learned(off, kept(tmp_path, weights, passed=True)) == off
-    assert with_learned(settings, None) == settings
+    assert learned_weights(off, kept(tmp_path, weights, passed=True)) is None
+    assert learned_weights(settings, None) is None
+
+
+def test_learned_weights_answer_what_has_a_past_and_the_settings_the_rest() -> None:
+    one, two = np.zeros(2, np.int64), np.ones(2, np.int64)
+    scores = np.float32([1.0, 0.5])
+    found = {
+        "pairs": Entries(one, np.array([3, 4]), scores),
+        "text": Entries(np.concatenate([one, two]), np.array([5, 6, 5, 6]), np.tile(scores, 2)),
+        "popular": Entries(two, np.array([7, 8]), scores),
+    }
+    sources = {
+        "pairs": SourceSettings(weight=1.0),
+        "text": SourceSettings(weight=0.5),
+        "popular": SourceSettings(weight=0.25),
+    }
+    settings = RecallSettings(sources=sources, rrf_k=60.0)
+    learned = weights_of(1.0, pairs=0.1, text=0.9, popular=5.0)
+    listed = merge(Finds.of(found), 2, 10, settings, learned=learned)
+    assert listed.rows.tolist() == [5, 6, 3, 4, 5, 6, 7, 8]
+    np.testing.assert_allclose(
+        listed.merged,
+        [0.45, 0.3, 0.05, 0.1 / 3, 0.5 / 61, 0.5 / 62, 0.25 / 61, 0.25 / 62],
+        rtol=1e-6,
+    )

@@ -39,7 +39,7 @@ from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import Examples
 from kindred.rerank.funnel import Funnel
 from kindred.rerank.merge_stage import MERGE
-from kindred.rerank.merging import with_learned
+from kindred.rerank.merging import learned_weights
 from kindred.rerank.training import CHUNK, as_queries
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.sources import Entries
@@ -69,8 +69,8 @@ def funnel_of_split(
     """The funnel as it would serve: every space whose gate passed, exact search, no ranker."""
     named = {full_name(n, suffix): artefact for n, artefact in trained.artefacts.items()}
     corpus = corpus_of(content.columns, content.tables, named, settings, suffix=suffix)
-    recall = with_learned(settings.recall, trained.artefacts.get(MERGE))
-    return Funnel(corpus=corpus, recall=recall, blend=settings.blend)
+    merged = learned_weights(settings.recall, trained.artefacts.get(MERGE))
+    return Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend, merge=merged)
 
 
 def ask_everything(

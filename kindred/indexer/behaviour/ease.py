@@ -31,6 +31,8 @@ from kindred.schemas.settings import EaseSettings
 By = Literal["visit", "visitor"]
 CHOOSING_ITEMS = 3_000
 """Most frequent items that the choices are made on: inverting twice as many takes eight times."""
+HALF_LIFE = 3.0
+"""Places back in a visit after which a seed counts half, where newer ones count more."""
 ROWS_AT_ONCE = 500
 """Rows of weights sorted at once."""
 
@@ -140,6 +142,17 @@ def largest(weights: Floats, items: Rows, n_rows: int, neighbours: int, support:
     )
 
 
+def seed_weights(questions: NextItem, *, recent: bool) -> Floats:
+    """float32[n]: all alike, or halved with each `HALF_LIFE` places back, as recall does.
+
+    Recall is told no times: in a basket, where all seeds are of one moment, their order is chance.
+    """
+    if not recent:
+        return np.ones_like(questions.weights)
+    back = questions.offsets[1:][questions.owners] - 1 - np.arange(len(questions.seeds))
+    return np.power(0.5, back / HALF_LIFE).astype(np.float32)
+
+
 def train_ease(log: Interactions, n_rows: int, settings: EaseSettings, choice: Choice) -> EaseTable:
     """The weights of the most frequent items of a log, as they are looked up."""
     items = frequent(log, n_rows, settings.items)
@@ -158,7 +171,10 @@ def choose(
     lonely = len(np.unique(log.session)) == len(np.unique(log.subject))
     ways: tuple[By, ...] = ("visitor",) if lonely else ("visit", "visitor")
     items = frequent(log, n_rows, min(CHOOSING_ITEMS, settings.items))
-    equal = replace(questions, weights=np.ones_like(questions.weights))
+    ways_of_seeds = {
+        recent: replace(questions, weights=seed_weights(questions, recent=recent))
+        for recent in (False, True)
+    }
     tried: dict[Choice, float] = {}
     for by in ways:
         gram = gram_of(log, n_rows, items, by)
@@ -166,13 +182,13 @@ def choose(
         for share in settings.penalties:
             penalty = round(max(share * mean, 1e-3), 3)
             if not len(questions):
-                tried[Choice(penalty, by, recent=True)] = 0.0
+                tried[Choice(penalty, by, recent=False)] = 0.0
                 continue
             weights = ease_weights(gram, penalty)
             if settings.neighbours < len(items):
                 least = np.partition(weights, -settings.neighbours, axis=1)[:, -settings.neighbours]
                 weights[weights < np.maximum(least, 0)[:, None]] = 0
-            for recent, asked in ((True, questions), (False, equal)):
+            for recent, asked in ways_of_seeds.items():
                 rate, _ = hit_rate(_ranks(weights, items, asked, n_rows), 10)
                 tried[Choice(penalty, by, recent)] = rate
     if not len(questions):

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from kindred.indexer.behaviour.als import train_als
-from kindred.indexer.behaviour.ease import choose, train_ease
+from kindred.indexer.behaviour.ease import choose, seed_weights, train_ease
 from kindred.indexer.behaviour.exposure import item_exposure
 from kindred.indexer.behaviour.history import item_history
 from kindred.indexer.behaviour.holdout import (
@@ -190,9 +190,8 @@ class _Makers:
         metrics: dict[str, Any] = {"chosen": facts} if facts else {}
         if self.judged:
             trial = train_ease(rest, self.size, chosen, choice)
-            asked = self.questions
-            if not choice.recent:
-                asked = replace(asked, weights=np.ones_like(asked.weights))
+            weights = seed_weights(self.questions, recent=choice.recent)
+            asked = replace(self.questions, weights=weights)
             metrics |= _metrics(table_ranks(trial.table, asked))
         made = train_ease(self.past, self.size, chosen, choice)
         known = int((np.diff(made.table.indptr) > 0).sum())
