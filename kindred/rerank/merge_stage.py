@@ -45,7 +45,7 @@ from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Doubles, Floats, Rows
 from kindred.schemas.settings import KindredSettings
 
-CODE = 2
+CODE = 3
 """Revision of what this stage does."""
 MERGE = "merge"
 EVERYTHING = 100_000

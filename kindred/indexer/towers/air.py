@@ -33,7 +33,7 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask
 
-CODE = 4
+CODE = 5
 """Revision of what the stage does."""
 FACTS = frozenset((*BAGS, PRICE))
 

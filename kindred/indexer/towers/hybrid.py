@@ -38,7 +38,7 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask, Rows
 
-CODE = 4
+CODE = 5
 """Revision of what the stage does."""
 ALS, PLACE = "als", "place"
 
