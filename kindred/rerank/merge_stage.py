@@ -41,6 +41,7 @@ from kindred.rerank.metrics import paired_interval
 from kindred.rerank.training import CHUNK, as_queries
 from kindred.retrieval.merge import Weights
 from kindred.retrieval.segments import offsets_of
+from kindred.retrieval.sources import SOURCES
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Doubles, Floats, Rows
 from kindred.schemas.settings import KindredSettings
@@ -115,8 +116,9 @@ def make_merge(
     reason = "NDCG@20 {:+.4f} [{:+.4f}, {:+.4f}] against the weights of the settings".format(*lead)
     passed = lead[1] > 0
     arrays, texts = to_artefact(chosen)
+    heard = {SOURCES[s] for s in np.flatnonzero(found.ranks.any(axis=0))}
     metrics = {
-        "weights": chosen.named(),
+        "weights": {n: w for n, w in chosen.named().items() if n in heard},
         "rrf_k": chosen.k,
         "questions": len(asked),
         "answers found": round(float((found.answers >= 0).mean()), 5),
