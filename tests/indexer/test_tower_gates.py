@@ -16,12 +16,14 @@ from kindred.indexer.behaviour.interactions import Interactions, load_interactio
 from kindred.indexer.behaviour.stages import behaviour_stages
 from kindred.indexer.build import read_content
 from kindred.indexer.catalogue import Catalogue
+from kindred.indexer.columns import Columns
 from kindred.indexer.content import Content
 from kindred.indexer.encoders.attributes import AttributesEncoder
 from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.models import ModelStore
 from kindred.indexer.representations import Given, representation_stages
 from kindred.indexer.stages import StageRow, run_stages
+from kindred.schemas.item import Item
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import AttributesEncoderSettings, KindredSettings
 
@@ -41,6 +43,13 @@ SETTINGS = msgspec.convert(
     },
     KindredSettings,
 )
+
+QUICK = msgspec.structs.replace(
+    SETTINGS.representations,
+    air=msgspec.structs.replace(SETTINGS.representations.air, inputs=()),
+    hybrid=msgspec.structs.replace(SETTINGS.representations.hybrid, inputs=("popularity",)),
+)
+"""Towers that read whatever there is, or nothing that says what is alike."""
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +101,31 @@ def test_towers_of_shuffled_pairs_do_not_serve(
         assert good[tower].state == "trained", good[tower].gate
         assert bad[tower].state == "failed its gate", bad[tower].gate
         assert bad[tower].now == good[tower].version == store.current(tower)
+
+
+def made_of(
+    content: Content, log: Interactions, tmp_path: Path, settings: KindredSettings
+) -> dict[str, StageRow]:
+    given = Given(content=content, log=log, until=int(log.ts[-1]) + 1, settings=settings)
+    return run(ModelStore(tmp_path), given, "as they are")
+
+
+def test_items_of_which_nothing_is_known_have_no_tower_and_training_goes_on(
+    market: tuple[Content, Interactions], tmp_path: Path
+):
+    content, log = market
+    bare = Content(columns=Columns(), tables={})
+    names = content.columns.item_ids
+    bare.columns.apply(np.arange(len(names)), [Item(item_id=name) for name in names])
+    rows = made_of(bare, log, tmp_path, KindredSettings(representations=QUICK))
+    assert rows["air"].gate == "no item has anything that the tower reads"
+    assert rows["hybrid"].gate == "none of its inputs says what is alike"
+
+
+def test_pairs_of_one_visitor_cannot_both_teach_and_judge(
+    market: tuple[Content, Interactions], tmp_path: Path
+):
+    content, log = market
+    alone = replace(log, subject=np.zeros_like(log.subject))
+    rows = made_of(content, alone, tmp_path, SETTINGS)
+    assert "all pairs are of a few visitors" in rows["air"].gate

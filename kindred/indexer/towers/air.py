@@ -22,6 +22,7 @@ from kindred.indexer.towers.judging import halves, judged, made, parted
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
     Fold,
+    hindrance,
     inputs_of_rows,
     nothing,
     train_tower,
@@ -46,6 +47,8 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
         return nothing(f"{len(pairs)} pairs of items seen together; it takes {FEW_PAIRS}")
     inputs = inputs_of_rows(given, {})
     learning, others = parted(pairs, given.settings.seed)
+    if reason := hindrance(inputs, settings, learning, others):
+        return nothing(reason)
     stopping, judging = halves(given.questions)
     tower = train_tower(
         given, inputs, [Fold(learning, inputs)], settings, stopping, progress, name="train air",

@@ -27,6 +27,7 @@ from kindred.indexer.towers.judging import halves, judged, made, parted
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
     Fold,
+    hindrance,
     inputs_of_rows,
     nothing,
     train_tower,
@@ -64,6 +65,8 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     learned[POPULARITY] = popularity_value(counts)
     inputs = inputs_of_rows(given, learned)
     learning, others = parted(pairs, given.settings.seed)
+    if reason := hindrance(inputs, settings, learning, others):
+        return nothing(reason)
     folds = [Fold(learning, inputs)]
     if ALS in used:
         folds = crossed(given, inputs, learning, progress)

@@ -111,6 +111,8 @@ def judged(
         said = f"{asked} questions to judge by; it takes {FEW_QUESTIONS}"
         return Verdict(False, said, {"questions": asked})
     singles = baselines(inputs, tower.weights.names)
+    if not singles:
+        return Verdict(False, "none of its inputs says what is alike", {"questions": asked})
     own = hits_of(vectors, questions)
     rates = {name: float(hits_of(v, questions).mean()) for name, v in singles.items()}
     best = max(rates, key=lambda n: rates[n])

@@ -88,6 +88,17 @@ def chosen_inputs(inputs: Inputs, settings: TowerSettings) -> tuple[str, ...]:
     return tuple(n for n in wanted if n in inputs.present and n not in settings.without)
 
 
+def hindrance(
+    inputs: Inputs, settings: TowerSettings, learning: Together, judging: Together
+) -> str:
+    """Why a tower cannot be trained, or not be judged, on what there is; empty where it can."""
+    if not chosen_inputs(inputs, settings):
+        return "no item has anything that the tower reads"
+    if not len(learning) or not len(judging):
+        return "all pairs are of a few visitors: some must judge what it learns from others"
+    return ""
+
+
 def train_tower(
     given: Given,
     inputs: Inputs,
