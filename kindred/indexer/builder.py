@@ -85,7 +85,9 @@ class Builder:
         self._rebuild: Rebuild | None = None
         self._not_before = 0
         self._spaces: set[str] = set()
-        """Spaces that something has been encoded for."""
+        """Spaces that something has been encoded for since the last build was started."""
+        self._asked: set[str] = set()
+        """Those of before; where the build fails, they still want one."""
         self._encoders: Mapping[str, Encoder] = self._base
         self._version: str | None = None
         """Whose learned encoders `_encoders` has"""
@@ -216,6 +218,7 @@ class Builder:
             self._rebuild = None
             self._log.info("index built" if code == 0 else "build failed", code=code)
             if code != 0:
+                self._spaces |= self._asked
                 self._not_before = self._clock() + FAILED_REBUILD_PAUSE_US
         if self._clock() < self._not_before:
             return
@@ -223,6 +226,8 @@ class Builder:
         if reason is not None:
             self._log.info("building the index", reason=reason)
             self._rebuild = self._start_rebuild()
+            # What is withdrawn meanwhile leaves its space empty: that asks for no other build.
+            self._asked, self._spaces = self._spaces, set()
 
     def due(self) -> str | None:
         """Why the next version should be built now; None where the current one will do."""

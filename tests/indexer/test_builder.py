@@ -167,8 +167,30 @@ def test_the_first_build_and_the_first_picture(market, tmp_path):
     assert follows.due() is None
     market.catalogue.upsert([item(title="the first with a picture")])
     follows.step()
-    assert follows.due() == "image has its first vectors"
+    assert follows.due() is None, "the build under way brings them"
     assert len(orders.started) == 1
+
+
+def test_first_vectors_ask_for_one_build_and_for_another_where_it_failed(market):
+    pictures, orders, now = Counting(), Orders(), [1_000_000]
+    pictures.space = "image"
+    follows = Builder(
+        market.workspace, market.settings, market.catalogue, market.cache,
+        {**market.encoders, "image": pictures}, orders, clock=lambda: now[0],
+    )  # fmt: skip
+    market.catalogue.upsert([item(item_id="seen once", title="the only one with a picture")])
+    follows.step()
+    orders.started[0].code = 2
+    follows.step()
+    now[0] += 31_000_000
+    follows.step()
+    assert len(orders.started) == 2
+    market.catalogue.withdraw(["seen once"])
+    market.build()  # which has no picture any more
+    orders.started[1].code = 0
+    follows.step()
+    follows.step()
+    assert len(orders.started) == 2
 
 
 def test_it_runs_until_it_is_told_to_stop_and_a_put_is_found_within_two_seconds(market):
