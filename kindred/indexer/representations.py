@@ -19,6 +19,7 @@ from kindred.indexer.behaviour.holdout import NextItem, gate_questions, without_
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.content import Content
 from kindred.indexer.models import Artefact
+from kindred.indexer.runtime import check_device
 from kindred.indexer.stages import Made, Stage
 from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
@@ -128,9 +129,10 @@ def representation_stages(
 
     `inputs` are fingerprints of catalogue, encoders and events. `suffix` is added to the names of
     what is made from behaviour, so that several moments stand side by side: those need the
-    behaviour stages of the same suffix.
+    behaviour stages of the same suffix. SettingsError where there is no device as they name it.
     """
     chosen = given.settings.representations
+    check_device(chosen.device)
     names = [n for n in RECIPES if n in chosen.stages and n in only]
     known = {"als", *names}
     return [_stage(name, known, given, inputs, suffix) for name in names]

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from kindred.schemas.errors import ArtefactError
+from kindred.schemas.errors import ArtefactError, SettingsError
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -34,6 +34,20 @@ def load_torch(threads: int = 0) -> ModuleType:
         if threads > 0 and torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
     return torch
+
+
+def check_device(device: str) -> None:
+    """Raise SettingsError where torch has no such device; `cpu` is not asked for."""
+    if device == "cpu":
+        return
+    torch = load_torch()
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise SettingsError(
+            f"nothing can be trained on {device!r}: {reason}", "$.representations.device"
+        ) from error
 
 
 def ready_torchvision() -> None:

@@ -21,6 +21,7 @@ from kindred.indexer.models import ModelStore
 from kindred.indexer.representations import Given, representation_stages
 from kindred.indexer.runtime import load_torch
 from kindred.indexer.stages import StageRow, run_stages
+from kindred.schemas.errors import SettingsError
 from kindred.schemas.item import Item
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import KindredSettings
@@ -95,3 +96,14 @@ def test_training_runs_on_an_accelerator_by_setting(tmp_path: Path):
     settings = msgspec.structs.replace(SETTINGS, representations=chosen)
     row = run(ModelStore(tmp_path / "models"), content, "as it is", settings)["text_classifier"]
     assert row.state == "trained", row.gate
+
+
+def test_a_device_that_is_not_there_is_told_with_its_setting_before_anything_is_trained(
+    tmp_path: Path,
+):
+    content = content_of(tmp_path, small_items(NAMES[:24]))
+    chosen = msgspec.structs.replace(SETTINGS.representations, device="cuda:99")
+    settings = msgspec.structs.replace(SETTINGS, representations=chosen)
+    given = Given(content=content, log=log_of(content), until=1, settings=settings)
+    with pytest.raises(SettingsError, match=r"\$\.representations\.device"):
+        representation_stages(given, {})
