@@ -79,13 +79,6 @@ class PlaceVectors:
         return unit(self.vectors[rows[nearest]].mean(axis=1))
 
 
-def place_vectors(
-    artefact: Artefact, postcodes: Sequence[str], lat: Doubles, lon: Doubles
-) -> tuple[Floats, Mask]:
-    """(float32[n, d] unit, bool[n]): see `PlaceVectors`, which is worth keeping."""
-    return PlaceVectors.of(artefact)(postcodes, lat, lon)
-
-
 def unit(vectors: Floats) -> Floats:
     """float32[n, d]: the directions; zero stays zero."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

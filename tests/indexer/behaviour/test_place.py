@@ -11,7 +11,7 @@ from traces import random_trace
 
 from kindred.indexer.behaviour.als import train_als
 from kindred.indexer.behaviour.interactions import Interactions
-from kindred.indexer.behaviour.place import PlaceVectors, Postcodes, place_vectors, train_places
+from kindred.indexer.behaviour.place import PlaceVectors, Postcodes, train_places
 from kindred.indexer.behaviour.place_questions import by_distance, hold_out
 from kindred.indexer.columns import Columns
 from kindred.indexer.content import Content
@@ -129,7 +129,7 @@ def test_an_unknown_place_is_the_mean_of_its_nearest_supported_ones(made: Made):
     vectors = PlaceVectors.of(held)
     names = msgspec.json.decode(held.texts["postcodes"])
     lat, lon = np.array([50.1, np.nan, 50.3, np.nan]), np.array([8.47, np.nan, 9.87, np.nan])
-    found, present = place_vectors(held, ["unheard", "p07", "", "unheard"], lat, lon)
+    found, present = vectors(["unheard", "p07", "", "unheard"], lat, lon)
     assert present.tolist() == [True, True, True, False]
     np.testing.assert_array_equal(found[1], vectors.vectors[names.index("p07")])
     code = np.array([int(n[1:]) for n in names])
