@@ -367,11 +367,11 @@ class TowerSettings(Settings, frozen=True, kw_only=True):
     temperature: Annotated[float, Meta(gt=0)] = 0.07
     """Cosines are divided by it at first; it is learned between 0.02 and 0.2."""
     negatives: Annotated[int, Meta(ge=0)] = 512
-    """Items drawn uniformly against each batch, beside its own."""
+    """Items drawn uniformly against each batch, beside its own; by the softmax alone."""
     pairs: Positive = 150_000
     """At most this many pairs of items in an epoch, drawn with the seed."""
     pairs_per_visit: Positive = 50
-    """Pairs of one visitor in one day that count at most."""
+    """Pairs of one visit (`air`), or of one visitor in one span of days (`hybrid`), at most."""
     loop: LoopSettings = LoopSettings(learning_rate=1e-3)
 
 
