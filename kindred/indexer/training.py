@@ -112,7 +112,7 @@ def fit(
 
 @contextmanager
 def seeded(seed: int, threads: int = 0) -> Iterator[Any]:
-    """torch with its generator seeded, and its threads set, for one training."""
+    """torch with its generator seeded for one training; its threads stay as they are set here."""
     torch = load_torch(threads)
     with torch.random.fork_rng():
         torch.manual_seed(seed)

@@ -209,6 +209,22 @@ def test_an_item_without_a_label_teaches_the_other_heads() -> None:
     assert made.metrics["material"]["gain"][1] > 0
 
 
+def test_a_label_that_no_tested_item_has_refuses_nothing() -> None:
+    items, content = pictured()
+    taught = Split.of(np.array(content.images), SETTINGS.seed).training
+    told = {kind: [k for k in taught if items[k].colour == kind][:4] for kind in ("red", "blue")}
+    kept = {k for rows in told.values() for k in rows}
+    columns = Columns()
+    columns.apply(
+        np.arange(len(items)),
+        [i if k in kept else msgspec.structs.replace(i, colour=None) for k, i in enumerate(items)],
+    )
+    made = heads_stage(replace(content, columns=columns))
+    assert set(made.metrics["heads"]) == {"taxonomy", "colour"}
+    assert made.passed, made.reason
+    assert "colour" not in made.metrics
+
+
 @pytest.mark.parametrize("make", [title_stage, heads_stage])
 def test_labels_without_sense_do_not_pass(make) -> None:
     items, content = pictured(joint=make is title_stage)

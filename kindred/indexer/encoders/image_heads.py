@@ -204,7 +204,7 @@ def judged(
     """(metrics, whether it may serve, why): neighbours among unseen items share their labels.
 
     Clearly more often than the backbone's own neighbours in one of taxonomy and colour, and not
-    clearly less often in the other.
+    clearly less often in the other; a label that no tested item has is not asked for.
     """
     pictures = data.pictures[tested]
     seen, own = module.of_pictures(pictures)[0], np.arange(len(tested))
@@ -214,6 +214,8 @@ def judged(
     said, gains = [], []
     for head, codes in data.labels.items():
         wanted = codes[tested]
+        if not (wanted >= 0).any():
+            continue  # nothing to ask about
         ours, theirs = (agreement(wanted, wanted, found) for found in (by_module, by_backbone))
         gain = mean_interval(ours - theirs)
         means = float(np.nanmean(ours)), float(np.nanmean(theirs))
