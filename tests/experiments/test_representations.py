@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from scipy.sparse import csr_matrix
 from small_market import FAMILIES, small_events, small_items
 
 from kindred.api.cli import main
@@ -35,9 +36,11 @@ from kindred.experiments.representations.relations import (
 )
 from kindred.experiments.representations.report import Asked, tables, verdicts
 from kindred.experiments.representations.simple import (
+    by_known_visitor,
     by_tfidf,
     choose_ease,
     tfidf_table,
+    train_implicit,
 )
 from kindred.experiments.representations.split import Split, make_split, next_of_history
 from kindred.experiments.representations.training import learn
@@ -264,6 +267,22 @@ def test_ease_is_chosen_without_the_questions_of_the_test(workspace: Workspace) 
     ranks = rank_all(ease.scores(ask(split.questions), len(active)), split.questions, active).ranks
     assert (ranks[~split.cold] <= 10).mean() > 0.4
     assert (ranks[split.cold] == MISSED).all()
+
+
+def test_a_known_visitor_is_answered_as_the_library_does_and_others_are_not() -> None:
+    log = random_history(4)
+    log = log.take(log.subject % 3 != 1)
+    model = train_implicit(log, 40, seed=7)
+    known = np.bincount(log.row, minlength=40) > 0
+    scores, has = by_known_visitor(log, np.array([2, 1, 24]), model, known)(0, 3)
+    assert has.tolist() == [True, False, True]
+    names = np.unique(log.subject).tolist()
+    for asked, visitor in ((0, 2), (2, 24)):
+        none = csr_matrix((1, 40), dtype=np.float32)
+        best, _ = model.recommend(
+            names.index(visitor), none, N=10, filter_already_liked_items=False
+        )
+        assert np.argsort(-scores[asked])[:10].tolist() == best.tolist()
 
 
 def test_side_by_side_is_the_cosine_of_the_vectors_put_together() -> None:

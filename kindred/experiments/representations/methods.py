@@ -21,6 +21,7 @@ from kindred.experiments.representations.answers import (
 from kindred.experiments.representations.relations import Found, Judged, recalls
 from kindred.experiments.representations.simple import (
     by_fold_in,
+    by_known_visitor,
     by_tfidf,
     choose_ease,
     tfidf_table,
@@ -52,6 +53,7 @@ DEPTH = 200
 CONCATENATION = "concat (untrained)"
 HYBRID = "hybrid"
 IMPLICIT, FOLD_IN = "implicit ALS (similar items)", "implicit ALS (visitor from seeds)"
+KNOWN_VISITOR = "implicit ALS (known visitor)"
 SOURCES_SHOWN = ("pairs", "forward", "ease")
 
 
@@ -131,6 +133,10 @@ def ask_everything(
     factors = unit_table(np.asarray(library.item_factors), counts > 0)
     rank(IMPLICIT, "baseline", by_space(queries, IMPLICIT, factors, size))
     rank(FOLD_IN, "baseline", by_fold_in(queries, library, counts > 0))
+    rank(
+        KNOWN_VISITOR, "baseline",
+        by_known_visitor(split.log, split.questions.subject, library, counts > 0),
+    )  # fmt: skip
     with progress.task("baselines"):
         baselines = make_baselines(split.log, funnel.corpus)
     with progress.task("recall", len(split.questions)) as advance:

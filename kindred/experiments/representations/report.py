@@ -22,6 +22,7 @@ from kindred.experiments.representations.methods import (
     FOLD_IN,
     HYBRID,
     IMPLICIT,
+    KNOWN_VISITOR,
     Answered,
 )
 from kindred.experiments.representations.training import LINEAR
@@ -174,6 +175,7 @@ def claims(asked: Sequence[Asked]) -> list[Claim]:
         Claim("merge leads the best simple baseline", MERGED, baselines, "all", 0.05),
         Claim("merge leads implicit's ALS", MERGED, (IMPLICIT,), "all", 0.25),
         Claim("merge leads implicit's ALS, visitor from seeds", MERGED, (FOLD_IN,), "all", 0.25),
+        Claim("merge leads implicit's ALS, known visitor", MERGED, (KNOWN_VISITOR,), "all", 0.25),
     ]
     if served == RANKED:
         wanted.append(
