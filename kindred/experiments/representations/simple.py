@@ -17,7 +17,7 @@ from scipy import sparse
 from kindred.experiments.representations.answers import Scores, rank_all, spread
 from kindred.experiments.representations.split import Asking, make_split
 from kindred.indexer.behaviour.ease import ease_weights, frequent, gram_of
-from kindred.indexer.behaviour.interactions import Interactions
+from kindred.indexer.behaviour.interactions import Codes, Interactions
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.examples import Examples
 from kindred.retrieval.queries import Queries
@@ -196,11 +196,11 @@ def by_fold_in(queries: Queries, model: AlternatingLeastSquares, known: Mask) ->
 
 
 def by_known_visitor(
-    log: Interactions, subject: Rows, model: AlternatingLeastSquares, known: Mask
+    log: Interactions, subject: Codes, model: AlternatingLeastSquares, known: Mask
 ) -> Scores:
     """The library's own factors of each visitor, from all that `log` has of them, times the items'.
 
-    `subject` int64[Q] are codes of the log that the model was trained on; who has no event there is
+    `subject` int32[Q] are codes of the log that the model was trained on; who has no event there is
     not answered. What merges know of who is logged in, this knows, too.
     """
     items, users = np.asarray(model.item_factors), np.asarray(model.user_factors)
