@@ -34,7 +34,7 @@ from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 
-CODE = 6
+CODE = 7
 """Revision of what the ranker's stage does."""
 PAST = "_past"
 """Suffix of the stages that the ranker learns over: made of what came before its window."""

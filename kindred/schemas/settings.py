@@ -534,7 +534,7 @@ class RankerSettings(Settings, frozen=True, kw_only=True):
     """At most this many training queries."""
     negatives: Positive = 120
     """Candidates without a label kept for each query, drawn at random past the first 30."""
-    development_share: Annotated[float, Meta(gt=0, lt=1)] = 0.3
+    development_share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     """Newest share of the queries: early stopping, calibration and the gate. Of shown lists, the
     share of those before the judging ones by which training stops."""
     judging_share: Annotated[float, Meta(gt=0, lt=1)] = 0.25
