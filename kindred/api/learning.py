@@ -21,7 +21,7 @@ from kindred.indexer.behaviour.interactions import Interactions, action_weights
 from kindred.indexer.behaviour.stages import behaviour_stages
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact, ModelStore
-from kindred.indexer.representations import Given, representation_stages
+from kindred.indexer.representations import RECIPES, Given, representation_stages
 from kindred.indexer.stages import Stage, StageRow, Watcher, in_order, run_stages
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import from_artefact
@@ -113,6 +113,16 @@ def _learned(material: Material, settings: KindredSettings) -> Callable[[int, st
     return stages
 
 
+def _of_content(material: Material, settings: KindredSettings) -> list[Stage]:
+    """What nobody need have acted on."""
+    given = Given(
+        content=material.content, log=material.log, until=0, settings=settings,
+        threads=settings.representations.threads,
+    )  # fmt: skip
+    content = tuple(name for name, recipe in RECIPES.items() if not recipe.reads_log)
+    return representation_stages(given, material.inputs, only=content)
+
+
 def train(
     workspace: Workspace,
     settings: KindredSettings,
@@ -123,15 +133,20 @@ def train(
     anew: bool = False,
     watcher: Watcher | None = None,
 ) -> list[StageRow]:
-    """Train what is stale into the workspace's models; see `run_stages` for `anew`, `watcher`."""
+    """Train what is stale into the workspace's models; see `run_stages` for `anew`, `watcher`.
+
+    Without events that is what content alone teaches.
+    """
     material = read_material(workspace, settings, progress)
-    if not len(material.log):
-        return []
-    warn_of_old_join(material)
-    ending = max(end_of(material.log), material.joined.shown.newest + 1)
-    moment = ending if until is None else parse_moment(until, material.log.ts)
+    if len(material.log):
+        warn_of_old_join(material)
+        ending = max(end_of(material.log), material.joined.shown.newest + 1)
+        moment = ending if until is None else parse_moment(until, material.log.ts)
+        stages = all_stages(material, moment, settings)
+    else:
+        stages = _of_content(material, settings)
     return run_stages(
-        all_stages(material, moment, settings),
+        stages,
         ModelStore(workspace.models),
         seed=settings.seed,
         progress=progress,

@@ -30,7 +30,7 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     postcodes = Postcodes.of(told, columns.lat, columns.lon)
     if not postcodes.names:
         return _nothing("no item has a postcode")
-    log = postcodes.log_of(given.past)
+    log = postcodes.log_of(given.training)
     if not len(log):
         return _nothing("nothing was done to an item with a postcode")
     signals, seed = given.settings.signals, given.settings.seed
@@ -43,7 +43,7 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
             f"it takes {chosen.neighbours}"
         )
     vectors, present = places(told, columns.lat, columns.lon)
-    kind = leaves(columns)[given.past.row[postcodes.of_row[given.past.row] >= 0]]
+    kind = leaves(columns)[given.training.row[postcodes.of_row[given.training.row] >= 0]]
     worth = compared(answered(log, postcodes, chosen, signals, seed, given.threads, kind))
     passed, reason = judged(worth)
     return Made(

@@ -81,7 +81,10 @@ def merge_stages(
             name=MERGE + suffix,
             code=CODE,
             make=make,
-            settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
+            settings={
+                **{type(part).__name__: msgspec.to_builtins(part) for part in parts},
+                "spaces": list(settings.representations.spaces),
+            },
             inputs={**inputs, "until": str(market.until)},
             needs=tuple(needs),
         )

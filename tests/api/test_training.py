@@ -165,3 +165,15 @@ def test_killed_in_the_middle_of_a_stage_it_carries_on_with_what_is_finished(tmp
     assert "kindred index" in told
     again = CliRunner().invoke(main, ["-w", str(held.root), "train"]).stdout
     assert "Changed: nothing." in again
+
+
+def test_a_catalogue_that_nobody_has_acted_on_trains_what_content_teaches(tmp_path: Path):
+    held = Workspace(tmp_path)
+    write_settings(held.settings, SETTINGS | {"representations": {"stages": ["words", "air"]}})
+    put_items(held, NAMES)
+    done = CliRunner().invoke(main, ["-w", str(tmp_path), "train", "--json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    assert [row["stage"] for row in rows] == ["words"]
+    assert rows[0]["state"] == "trained", rows[0]
+    assert ModelStore(held.models).current("words") == rows[0]["version"]

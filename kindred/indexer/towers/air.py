@@ -51,8 +51,7 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
         return nothing(reason)
     stopping, judging = halves(given.questions)
     tower = train_tower(
-        given, inputs, [Fold(learning, inputs)], settings, stopping, progress, name="train air",
-        start=given.previous("air"),
+        given, inputs, [Fold(learning, inputs)], settings, stopping, progress, name="train air"
     )  # fmt: skip
     verdict = judged(tower, inputs, judging, others, given.settings.seed)
     return made(tower, inputs, pairs, verdict)
