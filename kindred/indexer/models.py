@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from kindred.events.files import locked, sync, try_lock
@@ -251,4 +252,12 @@ def _checked(name: str) -> str:
 
 
 def _readable(card: Card) -> str:
-    return msgspec.json.format(msgspec.json.encode(card), indent=2).decode()
+    encoded = msgspec.json.encode(card, enc_hook=_plain)
+    return msgspec.json.format(encoded, indent=2).decode()
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy among the metrics."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} on a card")

@@ -203,3 +203,14 @@ def test_two_processes_never_collide(store: ModelStore):
     assert store.current("als") == store.versions("als")[-1]
     for version in made:
         store.load("als", version, verify=True)
+
+
+def test_a_card_takes_numbers_of_numpy(store: ModelStore):
+    metrics = {"hit_rate": np.float64(0.25), "items": {"seen": np.int64(3)}, "passed": np.True_}
+    told = msgspec.structs.replace(card(), metrics=metrics)
+    version = store.publish("als", told, ARRAYS, TEXTS)
+    assert store.card("als", version).metrics == {
+        "hit_rate": 0.25, "items": {"seen": 3}, "passed": True,
+    }  # fmt: skip
+    with pytest.raises(TypeError, match="ndarray on a card"):
+        store.publish("als", msgspec.structs.replace(told, metrics={"all": np.ones(2)}), {}, {})
