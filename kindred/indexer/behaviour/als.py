@@ -65,10 +65,7 @@ class AlsModel:
 
     def unit(self) -> Floats:
         """float32[N, d]: the items' directions, for the index; zero where absent."""
-        lengths = np.linalg.norm(self.items, axis=1, keepdims=True)
-        unit: Floats = np.zeros_like(self.items)
-        np.divide(self.items, lengths, out=unit, where=lengths > 0)
-        return unit
+        return directions(self.items)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """What serving needs, by name, to be kept."""
@@ -87,6 +84,14 @@ class AlsModel:
             users=np.zeros((0, arrays["items"].shape[1]), np.float32),
             subjects=np.zeros(0, np.int32),
         )
+
+
+def directions(vectors: Floats) -> Floats:
+    """float32[n, d]: of unit length; zero stays zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Floats = np.zeros_like(vectors)
+    np.divide(vectors, lengths, out=unit, where=lengths > 0)
+    return unit
 
 
 class FoldIn:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kindred.indexer.behaviour.als import AlsModel, train_als
+from kindred.indexer.behaviour.als import AlsModel, directions, train_als
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.geo import on_sphere
 from kindred.indexer.models import Artefact
@@ -76,15 +76,7 @@ class PlaceVectors:
             return np.zeros((len(where), self.vectors.shape[1]), np.float32)
         k = np.arange(1, min(self.neighbours, len(rows)) + 1)
         nearest = cKDTree(self.sphere[rows]).query(where, k)[1]
-        return unit(self.vectors[rows[nearest]].mean(axis=1))
-
-
-def unit(vectors: Floats) -> Floats:
-    """float32[n, d]: the directions; zero stays zero."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    out: Floats = np.zeros_like(vectors)
-    np.divide(vectors, lengths, out=out, where=lengths > 0)
-    return out
+        return directions(self.vectors[rows[nearest]].mean(axis=1))
 
 
 @dataclass(frozen=True, slots=True)

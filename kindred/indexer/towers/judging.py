@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kindred.indexer.behaviour.als import directions
 from kindred.indexer.behaviour.holdout import NextItem, vector_ranks
 from kindred.indexer.stages import Made
 from kindred.indexer.towers.inputs import BUCKETS, POPULARITY, PRICE, Inputs
@@ -39,8 +40,8 @@ def baselines(inputs: Inputs, names: tuple[str, ...]) -> dict[str, Floats]:
         places = np.random.default_rng(0).standard_normal((BUCKETS, FACTS_SIZE)).astype(np.float32)
         places[0] = 0
         parts = [sum(places[column] for column in words.T) for words in bags]
-        facts = np.hstack([_unit(np.asarray(part, np.float32)) for part in parts])
-        singles["facts"] = _unit(facts)
+        facts = np.hstack([directions(np.asarray(part, np.float32)) for part in parts])
+        singles["facts"] = directions(facts)
     return singles
 
 
@@ -67,12 +68,6 @@ def told_apart(vectors: Floats, pairs: Together, size: int, seed: int) -> Floats
     won = np.where(own > against, 1.0, np.where(own == against, 0.5, 0.0))
     kept: Floats = won[fair].astype(np.float32)
     return kept
-
-
-def _unit(vectors: Floats) -> Floats:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Floats = vectors / np.maximum(norms, np.float32(1e-12))
-    return unit
 
 
 def halves(questions: NextItem) -> tuple[NextItem, NextItem]:
