@@ -45,6 +45,18 @@ class Asked:
     hits: dict[str, Doubles]
 
 
+def moment_of(counted: Interactions) -> int:
+    """When the newest `FUTURE` of the events begins."""
+    return int(counted.ts[int((1 - FUTURE) * (len(counted) - 1))])
+
+
+def parted(log: Interactions, signals: SignalSettings) -> tuple[Interactions, Interactions, int]:
+    """(what is learned from, what is asked about, the moment between) of the actions that count."""
+    counted = log.counted(signals)
+    cut = moment_of(counted)
+    return counted.before(cut), counted.between(cut, int(counted.ts[-1]) + 1), cut
+
+
 def variants(
     past: Interactions, until: int, signals: SignalSettings
 ) -> dict[str, tuple[Interactions, SignalSettings]]:
@@ -75,9 +87,7 @@ def ask(
     threads: int = 0,
 ) -> dict[str, Asked]:
     """Every variant's hits on one log; `live` bool[N] are the items that may be answered."""
-    counted = log.counted(signals)
-    cut = int(counted.ts[int((1 - FUTURE) * (len(counted) - 1))])
-    past, future = counted.before(cut), counted.between(cut, int(counted.ts[-1]) + 1)
+    past, future, cut = parted(log, signals)
     visitor, target, converted = next_items(past, future, live, seed)
     visits = last_items(future, QUESTIONS)
     of_visit = future.subject[visits.events].astype(np.int64)
@@ -166,9 +176,7 @@ def filter_worth(
     threads: int = 0,
 ) -> dict[str, Any]:
     """The filter of rare users and items: hit rate of the users it keeps, and cells it saves."""
-    counted = log.counted(signals)
-    cut = int(counted.ts[int((1 - FUTURE) * (len(counted) - 1))])
-    past, future = counted.before(cut), counted.between(cut, int(counted.ts[-1]) + 1)
+    past, future, _ = parted(log, signals)
     kept, dropped = drop_rare(past, 2)
     visitor, target, _ = next_items(past, future, live, seed)
     mine = np.isin(visitor, kept.subject)
@@ -234,7 +242,7 @@ def compare_signals(
 def live_at_cut(made: SimulatedLog, signals: SignalSettings) -> Mask:
     """bool[N]: the items on sale when the questions begin."""
     counted = made.log.counted(signals)
-    return made.world.live(int(counted.ts[int((1 - FUTURE) * (len(counted) - 1))]))
+    return made.world.live(moment_of(counted))
 
 
 def summary(parts: Sequence[Asked], seed: int = 7) -> dict[str, Any]:
