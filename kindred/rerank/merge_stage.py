@@ -46,7 +46,7 @@ from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Doubles, Floats, Rows
 from kindred.schemas.settings import KindredSettings
 
-CODE = 3
+CODE = 4
 """Revision of what this stage does."""
 MERGE = "merge"
 EVERYTHING = 100_000

@@ -10,9 +10,9 @@ from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import PairTable, ranges
 from kindred.schemas.ranking import Doubles, Floats, Rows
 
-QUESTIONS = 4000
+QUESTIONS = 6000
 """At most this many visits are asked about at a gate, and one for each twenty events."""
-SCORES = 400_000_000
+SCORES = 600_000_000
 """At most this many scores of vectors are computed for a gate: fewer questions to more items."""
 FEW = 100
 """With fewer questions than this a gate says nothing."""

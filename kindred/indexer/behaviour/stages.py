@@ -42,7 +42,7 @@ from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import KindredSettings
 
 Maker = Callable[[Mapping[str, Artefact], Progress], Made]
-CODE = 6
+CODE = 7
 """Revision of what these stages do."""
 SIGNALS = "signals"
 """The stage that counts what actions are worth; it comes before `als`, which needs it."""

@@ -16,7 +16,7 @@ from kindred.indexer.models import Artefact
 from kindred.indexer.representations import Given
 from kindred.indexer.stages import Made
 from kindred.indexer.towers.inputs import BAGS, PRICE, Inputs, facts_of_items
-from kindred.indexer.towers.judging import halves, judged, made, parted
+from kindred.indexer.towers.judging import judged, made, parted, stopping_and_judging
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
     Fold,
@@ -32,7 +32,7 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask
 
-CODE = 5
+CODE = 6
 """Revision of what the stage does."""
 FACTS = frozenset((*BAGS, PRICE))
 
@@ -47,7 +47,7 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     learning, others = parted(pairs, given.settings.seed)
     if reason := hindrance(inputs, settings, learning, others):
         return nothing(reason)
-    stopping, judging = halves(given.questions)
+    stopping, judging = stopping_and_judging(given.questions)
     tower = train_tower(
         given, inputs, [Fold(learning, inputs)], settings, stopping, progress, name="train air"
     )  # fmt: skip

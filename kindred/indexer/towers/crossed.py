@@ -32,7 +32,8 @@ def counted_rows(log: Interactions, size: int) -> Rows:
 
 def crossed(given: Given, inputs: Inputs, pairs: Together, progress: Progress) -> list[Fold]:
     """Two folds: the pairs of half the visitors, with inputs made of the other half's actions."""
-    rng = np.random.default_rng(given.settings.seed)
+    # Other draws than those of the visitors that judge.
+    rng = np.random.default_rng(given.settings.seed + 1)
     half = rng.random(int(given.training.subject.max(initial=0)) + 1) < 0.5
     return [
         Fold(

@@ -23,7 +23,7 @@ from kindred.indexer.stages import Made
 from kindred.indexer.towers.air import FACTS, facts_key, inputs_of_items
 from kindred.indexer.towers.crossed import counted_rows, crossed
 from kindred.indexer.towers.inputs import BY_ID, POPULARITY, popularity_value
-from kindred.indexer.towers.judging import halves, judged, made, parted
+from kindred.indexer.towers.judging import judged, made, parted, stopping_and_judging
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
     Fold,
@@ -39,7 +39,7 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask, Rows
 
-CODE = 5
+CODE = 6
 """Revision of what the stage does."""
 ALS, PLACE = "als", "place"
 
@@ -70,7 +70,7 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     folds = [Fold(learning, inputs)]
     if ALS in used:
         folds = crossed(given, inputs, learning, progress)
-    stopping, judging = halves(given.questions)
+    stopping, judging = stopping_and_judging(given.questions)
     tower = train_tower(
         given, inputs, folds, settings, stopping, progress, name="train hybrid",
         start=given.previous("hybrid"),

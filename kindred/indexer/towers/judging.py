@@ -21,6 +21,8 @@ FEW_QUESTIONS = 50
 """With fewer questions a gate cannot tell, and nothing new serves."""
 PLAIN = (PRICE, POPULARITY)
 """Inputs that say nothing about what is alike."""
+STOPPING = 4
+"""One in so many questions stops the training; the others judge it."""
 JUDGING_SHARE = 0.05
 """Share of the visitors whose pairs judge a tower and teach it nothing."""
 JUDGING_PAIRS = 5_000
@@ -70,10 +72,14 @@ def told_apart(vectors: Floats, pairs: Together, size: int, seed: int) -> Floats
     return kept
 
 
-def halves(questions: NextItem) -> tuple[NextItem, NextItem]:
-    """(those that stop the training, those that judge it): every other one."""
+def stopping_and_judging(questions: NextItem) -> tuple[NextItem, NextItem]:
+    """(those that stop the training, those that judge it): one in `STOPPING` stops.
+
+    A rough place is enough to stop at; it takes more to tell a lead from chance.
+    """
     numbers = np.arange(len(questions))
-    return questions.take(numbers[::2]), questions.take(numbers[1::2])
+    stopping = numbers % STOPPING == 0
+    return questions.take(numbers[stopping]), questions.take(numbers[~stopping])
 
 
 def hits_of(vectors: Floats, questions: NextItem) -> Mask:
