@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kindred.indexer.behaviour.als import train_als
+from kindred.indexer.behaviour.als import AlsModel, train_als
 from kindred.indexer.behaviour.ease import choose, seed_weights, train_ease
 from kindred.indexer.behaviour.exposure import item_exposure
 from kindred.indexer.behaviour.history import item_history
@@ -32,14 +32,14 @@ from kindred.indexer.behaviour.impressions import Impressions, no_impressions
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import count_pairs
 from kindred.indexer.behaviour.signals import CODE as SIGNALS_CODE
-from kindred.indexer.behaviour.signals import counted_signals, make_signals
+from kindred.indexer.behaviour.signals import counted_signals, judged, make_signals, with_weights
 from kindred.indexer.behaviour.users import named_users
 from kindred.indexer.models import Artefact
 from kindred.indexer.stages import Made, Stage
 from kindred.schemas.model import Card, Gate
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Rows
-from kindred.schemas.settings import KindredSettings
+from kindred.schemas.settings import KindredSettings, SignalSettings
 
 Maker = Callable[[Mapping[str, Artefact], Progress], Made]
 CODE = 7
@@ -164,9 +164,23 @@ class _Makers:
     def questions(self) -> NextItem:
         return gate_questions(self.past, self.size)
 
-    def signals(self, _: Mapping[str, Artefact], __: Progress) -> Made:
-        """What each action is worth, counted."""
-        return make_signals(self.log, self.until, self.settings.signals)
+    def signals(self, _: Mapping[str, Artefact], progress: Progress) -> Made:
+        """What each action is worth, counted; in use where the factors are better by it."""
+        given = self.settings.signals
+        made = make_signals(self.log, self.until, given)
+        if not made.passed:
+            return made
+        counted, plain = (
+            vector_ranks(self.factors(signals, progress).unit(), self.questions) < 10
+            for signals in (with_weights(given, made.arrays["weights"]), given)
+        )
+        return judged(made, counted, plain)
+
+    def factors(self, signals: SignalSettings, progress: Progress) -> AlsModel:
+        """Of everything but the answers to the gates' questions."""
+        past = without_targets(self.past, self.questions)
+        chosen = self.settings
+        return train_als(past, self.size, chosen.als, signals, chosen.seed, self.threads, progress)
 
     def pairs(self, _: Mapping[str, Artefact], __: Progress, *, forward: bool = False) -> Made:
         chosen = self.settings.pairs
@@ -204,16 +218,7 @@ class _Makers:
         The hybrid reads these factors and is asked the same questions, whatever the moment.
         """
         counted = artefacts.get(SIGNALS + self.suffix)
-        past = without_targets(self.past, self.questions)
-        model = train_als(
-            past,
-            self.size,
-            self.settings.als,
-            counted_signals(self.settings.signals, counted),
-            self.settings.seed,
-            self.threads,
-            progress,
-        )
+        model = self.factors(counted_signals(self.settings.signals, counted), progress)
         unit = model.unit()
         dropped = model.dropped
         counts = {name: getattr(dropped, name) for name in dropped.__slots__}
@@ -221,7 +226,7 @@ class _Makers:
             arrays={
                 **model.arrays(),
                 "unit": unit,
-                **named_users(model.subjects, past.users, model.users),
+                **named_users(model.subjects, self.past.users, model.users),
             },
             metrics={
                 "dropped": counts,

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from traces import random_trace, visits
@@ -17,13 +18,17 @@ from kindred.indexer.behaviour.signals import (
     PSEUDO_HITS,
     WITHIN,
     count_conversions,
+    counted_signals,
+    judged,
     make_signals,
+    with_weights,
 )
 from kindred.indexer.behaviour.stages import behaviour_stages
-from kindred.indexer.models import ModelStore
+from kindred.indexer.models import Artefact, ModelStore
 from kindred.indexer.stages import run_stages
 from kindred.schemas.clock import HOUR
 from kindred.schemas.event import ACTION_CODE, ACTIONS
+from kindred.schemas.model import Gate
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import AlsSettings, KindredSettings, SignalSettings
 
@@ -128,24 +133,55 @@ def test_a_log_that_says_too_little_leaves_the_given_weights(log: Interactions, 
     np.testing.assert_array_equal(made.arrays["weights"], action_weights(SIGNALS))
 
 
-def factors(tmp_path: Path, log: Interactions, settings: KindredSettings) -> np.ndarray:
+def factors(log: Interactions, settings: KindredSettings, artefact: Artefact | None) -> np.ndarray:
+    [als] = [
+        stage
+        for stage in behaviour_stages(
+            log, 80, int(log.ts[-1]) + 1, settings, {"events": "e"}, threads=1
+        )
+        if stage.name == "als"
+    ]
+    needs = {} if artefact is None else {"signals": artefact}
+    return als.make(needs, SilentProgress()).arrays["items"]
+
+
+def trained_signals(tmp_path: Path, log: Interactions, settings: KindredSettings) -> Artefact:
     store = ModelStore(tmp_path)
     stages = behaviour_stages(log, 80, int(log.ts[-1]) + 1, settings, {"events": "e"}, threads=1)
-    run_stages(stages, store, seed=7, progress=SilentProgress(), clock=lambda: 1, only=["als"])
-    return store.load("als").arrays["items"]
+    rows = run_stages(
+        stages, store, seed=7, progress=SilentProgress(), clock=lambda: 1, only=["signals"]
+    )
+    return store.load("signals", rows[0].version)
 
 
-def test_the_factors_are_made_with_the_counted_weights(tmp_path: Path):
+def test_the_factors_are_made_with_the_counted_weights_that_passed_their_gate(tmp_path: Path):
     log = leading()
     small = KindredSettings(als=AlsSettings(embedding_size=4, iterations=3))
-    counted = make_signals(log, int(log.ts[-1]) + 1, SIGNALS).arrays["weights"]
-    named = {a.value: float(w) for a, w in zip(ACTIONS, counted, strict=True) if w > 0}
-    told = KindredSettings(
-        als=small.als,
-        signals=SignalSettings(weights=named),
-        representations=type(small.representations)(stages=()),
+    made = trained_signals(tmp_path, log, small)
+    told = with_weights(SIGNALS, made.arrays["weights"])
+    gate = Gate(passed=True, reason="")
+    passed = replace(made, card=msgspec.structs.replace(made.card, gate=gate))
+    by_stage = factors(log, small, passed)
+    named = factors(log, msgspec.structs.replace(small, signals=told), None)
+    np.testing.assert_allclose(by_stage, named, atol=1e-6)
+    assert not np.allclose(by_stage, factors(log, small, None), atol=1e-3)
+
+
+def test_counted_weights_that_make_no_better_factors_are_not_in_use(tmp_path: Path):
+    # Views and favourites of one visitor lie in the same group of items: weights change little.
+    log = leading()
+    made = trained_signals(
+        tmp_path, log, KindredSettings(als=AlsSettings(embedding_size=4, iterations=3))
     )
-    with_stage = factors(tmp_path / "counted", log, small)
-    np.testing.assert_allclose(with_stage, factors(tmp_path / "told", log, told), atol=1e-6)
-    given = KindredSettings(als=small.als, representations=told.representations)
-    assert not np.allclose(with_stage, factors(tmp_path / "given", log, given), atol=1e-3)
+    assert not made.card.gate.passed
+    assert "against the given weights" in made.card.gate.reason
+    assert counted_signals(SIGNALS, made) == SIGNALS
+
+
+def test_the_gate_takes_a_lead_beyond_chance():
+    made = make_signals(log := leading(), int(log.ts[-1]) + 1, SIGNALS)
+    asked, ahead = np.zeros(1000, bool), np.arange(1000) < 30
+    assert judged(made, ahead, asked).passed
+    assert not judged(made, asked, ahead).passed
+    assert not judged(made, np.arange(1000) < 3, asked).passed
+    assert not judged(made, asked[:0], asked[:0]).passed
