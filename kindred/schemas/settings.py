@@ -340,6 +340,12 @@ class PlaceSettings(Settings, frozen=True, kw_only=True):
     """Confidence that the mean cell has beyond that of an empty one."""
 
 
+TowerInput = Literal[
+    "text", "image", "attributes", "text_classifier", "text_tuned", "shared", "visual", "air",
+    "als", "place", "popularity", "category", "brand", "colour", "price",
+]  # fmt: skip
+
+
 class TowerSettings(Settings, frozen=True, kw_only=True):
     """An item tower: inputs, gate, feed-forward layers, unit vector (SPEC §3.1, §3.3)."""
 
@@ -351,11 +357,11 @@ class TowerSettings(Settings, frozen=True, kw_only=True):
     """Widths of the layers before the last; none is a linear tower."""
     gate: Literal["attention", "none"] = "attention"
     """How inputs are weighed: by attention over those that an item has, or all alike."""
-    inputs: tuple[str, ...] = ()
+    inputs: tuple[TowerInput, ...] = ()
     """Inputs read, where there are any; empty: all that are known."""
-    without: tuple[str, ...] = ()
+    without: tuple[TowerInput, ...] = ()
     """Inputs left out."""
-    input_dropout: dict[str, Share] = {}
+    input_dropout: dict[TowerInput, Share] = {}
     """Chance that training hides an input of an item, by input; others 0.1."""
     dropout: Share = 0.1
     """Of the hidden layers."""
@@ -364,6 +370,9 @@ class TowerSettings(Settings, frozen=True, kw_only=True):
     popularity: Share = 0.3
     """How much of the log-frequency of the batch's items the softmax corrects for: 1 is the full
     correction, 0 none."""
+    newcomers: NonNegative = 0.0
+    """Log-odds that an item without behaviour is trained to be ahead by (`hybrid`): what it takes
+    to be found beside items that are known."""
     temperature: Annotated[float, Meta(gt=0)] = 0.07
     """Cosines are divided by it at first; it is learned between 0.02 and 0.2."""
     negatives: Annotated[int, Meta(ge=0)] = 512

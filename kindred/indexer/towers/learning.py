@@ -84,7 +84,7 @@ def inputs_of_rows(given: Given, learned: Mapping[str, tuple[Floats, Mask]]) -> 
 
 def chosen_inputs(inputs: Inputs, settings: TowerSettings) -> tuple[str, ...]:
     """The inputs that the settings let in, in a fixed order."""
-    wanted = settings.inputs or tuple(sorted(inputs.present))
+    wanted: tuple[str, ...] = settings.inputs or tuple(sorted(inputs.present))
     return tuple(n for n in wanted if n in inputs.present and n not in settings.without)
 
 
@@ -148,8 +148,9 @@ def train_tower(
             asked = np.concatenate([rows, batch.columns])
             distinct, back = np.unique(asked, return_inverse=True)
             with torch.autocast(kind, dtype=torch.bfloat16, enabled=fast):
-                made = tower(*tensors[f].take(distinct))[0]
+                made, gates = tower(*tensors[f].take(distinct))
             vectors = made.float()[torch.from_numpy(back)]
+            unknown = (gates[:, tower.by_id] == 0).all(1).float()[torch.from_numpy(back)]
             here, there = vectors[: len(rows)], vectors[len(rows) :]
             if settings.loss == "triplet":
                 return triplet_loss(here, there, batch)
@@ -160,7 +161,7 @@ def train_tower(
             )
             return softmax_loss(
                 here, there, batch, np.log(np.maximum(chances, 1e-9)), tower.temperature,
-                settings.popularity,
+                settings.popularity, settings.newcomers * unknown[len(rows) :],
             )  # fmt: skip
 
         def score() -> float:

@@ -70,11 +70,12 @@ def softmax_loss(
     log_expected: Doubles,
     temperature: Any,
     popularity: float,
+    handicap: Tensor | float = 0.0,
 ) -> Tensor:
     """Mean of −log softmax of each row's partner; rows float[B, d], columns float[B + U, d]."""
     torch = load_torch()
     correction = torch.from_numpy((popularity * log_expected).astype(np.float32)).to(rows.device)
-    logits = rows @ columns.T / temperature - correction
+    logits = rows @ columns.T / temperature - correction - handicap
     logits = logits.masked_fill(torch.from_numpy(batch.masked()).to(rows.device), -1e9)
     own = torch.arange(len(batch.rows), device=rows.device)
     loss: Tensor = torch.nn.functional.cross_entropy(logits, own)

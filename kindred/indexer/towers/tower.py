@@ -96,7 +96,8 @@ def make_tower(inputs: Inputs, names: tuple[str, ...], settings: TowerSettings) 
             sizes = [size, *settings.hidden, settings.embedding_size] if settings.hidden else []
             self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
             self.dropout = nn.Dropout(settings.dropout)
-            hidden = [settings.input_dropout.get(name, DROPPED) for name in names]
+            chances = {str(name): chance for name, chance in settings.input_dropout.items()}
+            hidden = [chances.get(name, DROPPED) for name in names]
             self.by_id = [k for k, name in enumerate(names) if name in BY_ID]
             self.register_buffer("hide", torch.tensor(hidden), persistent=False)
             self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log())
