@@ -23,7 +23,12 @@ from kindred.indexer.content import Content
 from kindred.indexer.encoders.agreement import agreement, nearest
 from kindred.indexer.encoders.dense import Split
 from kindred.indexer.encoders.image_heads import train_heads
-from kindred.indexer.encoders.image_title import SharedSpace, titled_pictures, train_projection
+from kindred.indexer.encoders.image_title import (
+    SharedSpace,
+    by_chance,
+    titled_pictures,
+    train_projection,
+)
 from kindred.indexer.encoders.labelled_pictures import (
     Altered,
     LabelledPictures,
@@ -47,6 +52,8 @@ WEAK_MATERIAL = (
     "of a material in a title."
 )
 BACKBONE, HEADS, TAXONOMY, SHARED = "backbone", "image_heads", "taxonomy head alone", "shared"
+LAYERS, RIDGE, CHANCE = "shared, by layers", "shared, by ridge", "chance"
+BY_WORDS, BY_PICTURES = "words find pictures", "pictures find words"
 FEWEST = 500
 """Pictured items that an evaluation needs."""
 _WORD = re.compile(r"[a-z]+")
@@ -130,12 +137,12 @@ def _one_seed(
     how: dict[str, Any] = {"threads": chosen.threads, "device": chosen.device, "progress": progress}
     heads, facts = train_heads(data, split, copies, chosen.image_heads, seed, **how)
     alone, _ = train_heads(data, split, copies, chosen.image_heads, seed, heads=["taxonomy"], **how)
-    module, straight, title_facts = _shared(content, data, split, settings, seed, how)
+    modules, title_facts = _shared(content, data, split, settings, seed, how)
     spaces = {
         BACKBONE: data.pictures,
         HEADS: heads.of_pictures(data.pictures)[0],
         TAXONOMY: alone.of_pictures(data.pictures)[0],
-        SHARED: module.of_pictures(data.pictures)[0],
+        SHARED: modules[SHARED].of_pictures(data.pictures)[0],
     }
     found: dict[str, Doubles] = {}
     for pool, places in (("unseen", split.tested), ("all", np.arange(len(data.rows)))):
@@ -145,7 +152,7 @@ def _one_seed(
             for label, codes in asked.items():
                 shares = agreement(codes[split.tested], codes[places], near)
                 found[f"{pool}\t{space}\t{label}"] = shares
-    found |= _across(content, data, asked["taxonomy"], split.tested, module, straight)
+    found |= _across(content, data, asked["taxonomy"], split.tested, modules)
     return found, {"image_heads": facts, "image_title": title_facts}
 
 
@@ -156,8 +163,8 @@ def _shared(
     settings: KindredSettings,
     seed: int,
     how: Mapping[str, Any],
-) -> tuple[SharedSpace, SharedSpace, dict[str, Any]]:
-    """(the shared space, the same with ridge regression in place of the layers, facts)."""
+) -> tuple[dict[str, SharedSpace], dict[str, Any]]:
+    """(the shared space that would serve, and that of the layers and of the regression; facts)."""
     chosen = settings.representations
     unseen = set(data.rows[split.tested].tolist())
     texts = dict.fromkeys(t for row, t in enumerate(content.titles) if t and row not in unseen)
@@ -174,11 +181,8 @@ def _shared(
     made = train_projection(titled, Split(*parts), chosen.image_title, seed, **how)
     first = chosen.image_title.words
     facts = {**made.facts, "seconds with ridge": round(time.perf_counter() - began, 1)}
-    return (
-        SharedSpace(words, made.layers, made.centre, first),
-        SharedSpace(words, made.ridge, made.centre, first),
-        facts,
-    )
+    found = {SHARED: made.serves, LAYERS: made.layers, RIDGE: made.ridge}
+    return {name: SharedSpace(words, one, made.centre, first) for name, one in found.items()}, facts
 
 
 def _across(
@@ -186,24 +190,22 @@ def _across(
     data: LabelledPictures,
     category: Rows,
     tested: Rows,
-    module: SharedSpace,
-    straight: SharedSpace,
+    modules: Mapping[str, SharedSpace],
 ) -> dict[str, Doubles]:
     """Listings of words alone look for pictures alone, and the reverse; an item not for itself."""
     titles = [content.titles[r] for r in data.rows[tested]]
-    said, told = module.of_titles(titles)
+    said, told = modules[SHARED].of_titles(titles)
     wanted = np.where(told, category[tested], -1)
     own = np.arange(len(tested))
     found: dict[str, Doubles] = {}
-    for name, space in ((SHARED, module), ("ridge", straight)):
+    for name, space in modules.items():
         seen = space.of_pictures(data.pictures[tested])[0]
-        ways = {"words find pictures": (said, seen), "pictures find words": (seen, said)}
+        ways = {BY_WORDS: (said, seen), BY_PICTURES: (seen, said)}
         for way, (asking, pool) in ways.items():
             near = nearest(asking, pool, own)
             found[f"{way}\t{name}"] = agreement(wanted, category[tested], near)
-    sizes = np.bincount(category[tested][category[tested] >= 0], minlength=1)
-    alike = np.where(wanted >= 0, sizes[wanted] - 1, np.nan) / max(len(tested) - 1, 1)
-    found["words find pictures\tchance"] = found["pictures find words\tchance"] = alike
+    alike = by_chance(wanted)
+    found[f"{BY_WORDS}\t{CHANCE}"] = found[f"{BY_PICTURES}\t{CHANCE}"] = alike
     return found
 
 
@@ -228,15 +230,15 @@ def _table(values: Mapping[str, Any], asked: Mapping[str, Rows], seed: int) -> d
 
 
 def _crossing(values: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """way -> precision@5 of the shared space, of ridge and by chance, and the gain over ridge."""
+    """way -> precision@5 of each space and by chance, and the gain of what serves over chance."""
     found: dict[str, Any] = {}
-    for way in ("words find pictures", "pictures find words"):
+    for way in (BY_WORDS, BY_PICTURES):
         told = {
             name: _interval(values[f"{way}\t{name}"], values["item"], seed)
-            for name in (SHARED, "ridge", "chance")
+            for name in (SHARED, LAYERS, RIDGE, CHANCE)
         }
-        gain = values[f"{way}\t{SHARED}"] - values[f"{way}\tridge"]
-        found[way] = {**told, "gain over ridge": _interval(gain, values["item"], seed)}
+        gain = values[f"{way}\t{SHARED}"] - values[f"{way}\t{CHANCE}"]
+        found[way] = {**told, "gain over chance": _interval(gain, values["item"], seed)}
     return found
 
 

@@ -53,6 +53,9 @@ def test_what_the_heads_learn_shows_on_items_that_nothing_learned_from() -> None
         crossing = report["words and pictures"][way]
         assert 0.1 < crossing["chance"][0] < 0.15
         assert crossing["shared"][1] > crossing["chance"][2]
+        assert crossing["gain over chance"][1] > 0
+        served = (crossing["shared, by layers"], crossing["shared, by ridge"])
+        assert min(served)[0] <= crossing["shared"][0] <= max(served)[0]
     counts = [run["items asked about"] for run in report["runs"]]
     assert all(120 < n < 240 for n in counts)
 

@@ -133,6 +133,20 @@ def print_looks(report: dict[str, Any]) -> None:
         ]
         title = f"Neighbours by picture that share a label, precision@5, among {pool} items"
         print_table(title, ("space", *labels), rows)
+    crossed = report["words and pictures"]
+    rows = [
+        (name, *(told_crossing(name, found[name]) for found in crossed.values()))
+        for name in next(iter(crossed.values()))
+    ]
+    title = "Titles alone look for pictures alone among unseen items, and back: precision@5"
+    print_table(title, ("by", *crossed), rows)
+
+
+def told_crossing(name: str, values: list[float]) -> str:
+    """An interval; of a gain with its sign."""
+    if not name.startswith("gain"):
+        return interval(values)
+    return "{:+.4f} [{:+.4f}, {:+.4f}]".format(*values)
 
 
 def told_look(found: dict[str, list[float]]) -> str:
