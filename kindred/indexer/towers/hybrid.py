@@ -23,7 +23,13 @@ from kindred.indexer.stages import Made
 from kindred.indexer.towers.air import FACTS, facts_key, inputs_of_items
 from kindred.indexer.towers.crossed import counted_rows, crossed
 from kindred.indexer.towers.inputs import BY_ID, POPULARITY, popularity_value
-from kindred.indexer.towers.judging import judged, made, parted, stopping_and_judging
+from kindred.indexer.towers.judging import (
+    judged,
+    made,
+    parted,
+    stopping_and_judging,
+    with_newcomers,
+)
 from kindred.indexer.towers.learning import (
     FEW_PAIRS,
     Fold,
@@ -39,7 +45,7 @@ from kindred.schemas.item import Item
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats, Mask, Rows
 
-CODE = 6
+CODE = 7
 """Revision of what the stage does."""
 ALS, PLACE = "als", "place"
 
@@ -71,11 +77,12 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     if ALS in used:
         folds = crossed(given, inputs, learning, progress)
     stopping, judging = stopping_and_judging(given.questions)
+    asked = with_newcomers(inputs, given.settings.seed)
     tower = train_tower(
-        given, inputs, folds, settings, stopping, progress, name="train hybrid",
+        given, asked, folds, settings, stopping, progress, name="train hybrid",
         start=given.previous("hybrid"),
     )  # fmt: skip
-    verdict = judged(tower, inputs, judging, others, given.settings.seed)
+    verdict = judged(tower, asked, judging, others, given.settings.seed)
     hashes, rows = known_items(given.content.columns.item_ids)
     more = {"known": hashes, "known_row": rows, "counts": counts}
     return made(tower, inputs, pairs, verdict, more)

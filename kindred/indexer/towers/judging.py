@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from kindred.indexer.behaviour.als import directions
 from kindred.indexer.behaviour.holdout import NextItem, vector_ranks
 from kindred.indexer.stages import Made
-from kindred.indexer.towers.inputs import BUCKETS, POPULARITY, PRICE, Inputs
+from kindred.indexer.towers.inputs import BUCKETS, BY_ID, POPULARITY, PRICE, Inputs
 from kindred.indexer.towers.learning import NAMES, Tower
 from kindred.indexer.towers.positives import Together
 from kindred.schemas.ranking import Floats, Mask
@@ -23,6 +23,8 @@ PLAIN = (PRICE, POPULARITY)
 """Inputs that say nothing about what is alike."""
 STOPPING = 4
 """One in so many questions stops the training; the others judge it."""
+NEWCOMERS = 0.1
+"""Share of the items that are asked about as if nothing were known of them by their ids."""
 JUDGING_SHARE = 0.05
 """Share of the visitors whose pairs judge a tower and teach it nothing."""
 JUDGING_PAIRS = 5_000
@@ -80,6 +82,24 @@ def stopping_and_judging(questions: NextItem) -> tuple[NextItem, NextItem]:
     numbers = np.arange(len(questions))
     stopping = numbers % STOPPING == 0
     return questions.take(numbers[stopping]), questions.take(numbers[~stopping])
+
+
+def with_newcomers(inputs: Inputs, seed: int) -> Inputs:
+    """The inputs as if `NEWCOMERS` of the items had come in today: unknown by their ids.
+
+    Questions are taken from what people did, so they are about items with a past. A market's next
+    items are partly new ones, and a tower that is judged without them is chosen for the others.
+    """
+    new = np.random.default_rng(seed + 2).random(len(inputs)) < NEWCOMERS
+    known = [name for name in BY_ID if name in inputs.vectors]
+    return replace(
+        inputs,
+        vectors={
+            **inputs.vectors,
+            **{n: np.where(new[:, None], 0, inputs.vectors[n]).astype(np.float32) for n in known},
+        },
+        present={**inputs.present, **{n: inputs.present[n] & ~new for n in known}},
+    )
 
 
 def hits_of(vectors: Floats, questions: NextItem) -> Mask:
