@@ -420,6 +420,7 @@ class RepresentationSettings(Settings, frozen=True, kw_only=True):
     """Content alone, from co-clicks (SPEC E12)."""
     hybrid: TowerSettings = TowerSettings(
         input_dropout={"als": 0.3, "place": 0.3, "popularity": 0.3},
+        newcomers=0.3,
         loop=LoopSettings(learning_rate=1e-3, examples=450_000),
     )
     """Everything known, from conversions on one day (SPEC F10-F12)."""
