@@ -202,6 +202,17 @@ def looks(d: dict[str, Any]) -> str:
                 cells.append(cell.strip())
             rows.append((space, *cells))
         parts += [f"Neighbours among {pool} items", table(("precision@5", *labels), rows)]
+    crossed = d["words and pictures"]
+    rows = []
+    for how in next(iter(crossed.values())):
+        cells = (found[how] for found in crossed.values())
+        signed = how.startswith("gain")
+        told = ("{:+.4f} [{:+.4f}, {:+.4f}]".format(*c) if signed else interval(c) for c in cells)
+        rows.append((how, *told))
+    parts += [
+        "Titles alone look for pictures alone, and back",
+        table(("precision@5", *crossed), rows),
+    ]
     return "\n\n".join(parts)
 
 
