@@ -6,7 +6,7 @@ HTTP, `kindred recommend` and `kindred evaluate` call `run`; nothing else orders
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,6 +41,24 @@ class Funnel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is asked for beside the question; the default changes nothing.
+
+    The moment is the queries' own.
+    """
+
+    surface: str = ""
+    """Where the answer will stand, such as `view_item`: rules may be for some surfaces alone"""
+    leave_out: Mapping[str, Rows] = field(default_factory=dict)
+    """Reason -> catalogue rows that may not come back, such as what was bought already"""
+    visitor: str | None = None
+    """The user's id: what they sell themselves may not come back"""
+
+
+NOTHING_BESIDE = Asked()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ranked:
     """Ordered candidates of a batch, and what it took."""
 
@@ -61,6 +79,7 @@ def run(
     queries: Queries,
     *,
     k: int | Rows,
+    asked: Asked = NOTHING_BESIDE,
     until: Stage = "blend",
     sources: Iterable[str] | None = None,
     deadline_ms: float | None = None,
@@ -77,7 +96,9 @@ def run(
     at = clock()
     ms = {"recall": round((at - begin) * 1000, 4)}
     late = deadline_ms is not None and (at - begin) * 1000 > deadline_ms
-    ranked = order(funnel, queries, recalled.candidates, k=k, until=until, late=late, clock=clock)
+    ranked = order(
+        funnel, queries, recalled.candidates, k=k, asked=asked, until=until, late=late, clock=clock
+    )
     return Ranked(
         candidates=ranked.candidates,
         sponsored=ranked.sponsored,
@@ -95,6 +116,7 @@ def order(
     *,
     k: int | Rows,
     until: Stage,
+    asked: Asked = NOTHING_BESIDE,  # noqa: ARG001
     late: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Ranked:
