@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kindred.indexer.columns import CAMPAIGN_CODE, Columns
+from kindred.rerank.trail import Trail
 from kindred.retrieval.segments import places_in_runs, ranks_within
 from kindred.schemas.item import Campaign
 from kindred.schemas.ranking import Candidates, Doubles, Mask, Rows
@@ -37,7 +38,11 @@ def kth_probability(candidates: Candidates, k: int | Rows) -> Doubles:
 
 
 def blend(
-    candidates: Candidates, columns: Columns, settings: BlendSettings, k: int | Rows
+    candidates: Candidates,
+    columns: Columns,
+    settings: BlendSettings,
+    k: int | Rows,
+    trail: Trail | None = None,
 ) -> tuple[Candidates, Mask]:
     """(candidates best first with `blend` filled, bool[n]: placed by its ad rate).
 
@@ -49,7 +54,8 @@ def blend(
     assert candidates.probability is not None
     p, rows, owners = candidates.probability, candidates.rows, candidates.queries
     floor = settings.floor * kth_probability(candidates, k)[owners]
-    paid = sponsored(columns, rows) & (p >= floor)
+    rated = sponsored(columns, rows)
+    paid = rated & (p >= floor)
     value = valued(candidates, columns, paid, settings)
     order = np.lexsort((-value, owners))
     at = order[paid[order]]
@@ -59,8 +65,13 @@ def blend(
         value = valued(candidates, columns, paid, settings)
         order = np.lexsort((-value, owners))
     late = past_cap(owners[order], columns.seller[rows[order]], settings.seller_cap)
+    behind = rows[order[late]]
     order = order[np.lexsort((late, owners[order]))]
-    return candidates.with_columns(blend=value).take(order), paid[order]
+    blended = candidates.with_columns(blend=value).take(order)
+    if trail is not None:
+        low = rows[rated & (p < floor)]
+        trail.note("blend", blended, floor=low, sponsored_max=rows[over], seller_cap=behind)
+    return blended, paid[order]
 
 
 def valued(

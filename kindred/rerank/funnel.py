@@ -17,6 +17,7 @@ from kindred.rerank.blend import blend
 from kindred.rerank.calibration import Calibration
 from kindred.rerank.features import Context, assemble
 from kindred.rerank.lambdamart import Ranker
+from kindred.rerank.trail import Trail
 from kindred.retrieval.merge import Weights
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.recall import recall
@@ -83,22 +84,27 @@ def run(
     until: Stage = "blend",
     sources: Iterable[str] | None = None,
     deadline_ms: float | None = None,
+    trail: Trail | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Ranked:
     """Ordered candidates for every query, as far as stage `until`.
 
     Past `deadline_ms` the remaining stages give way to the order so far, and `degraded` says
     which. The whole list comes back, or as much of it as the ranker knows to order; the caller
-    takes the first k, which the blend's floor and caps look at.
+    takes the first k, which the blend's floor and caps look at. A `trail`, for a single query
+    alone, is told what each stage left.
     """
     begin = clock()
     recalled = recall(queries, funnel.corpus, funnel.recall, sources, funnel.merge)
     at = clock()
     ms = {"recall": round((at - begin) * 1000, 4)}
     late = deadline_ms is not None and (at - begin) * 1000 > deadline_ms
+    if trail is not None:
+        trail.note("merge", recalled.candidates, mismatch=recalled.mismatched_rows)
     ranked = order(
-        funnel, queries, recalled.candidates, k=k, asked=asked, until=until, late=late, clock=clock
-    )
+        funnel, queries, recalled.candidates, k=k, asked=asked, until=until, late=late,
+        trail=trail, clock=clock,
+    )  # fmt: skip
     return Ranked(
         candidates=ranked.candidates,
         sponsored=ranked.sponsored,
@@ -118,6 +124,7 @@ def order(
     until: Stage,
     asked: Asked = NOTHING_BESIDE,  # noqa: ARG001
     late: bool = False,
+    trail: Trail | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Ranked:
     """The funnel behind recall: candidates in the merge's order, ranked and blended."""
@@ -136,6 +143,8 @@ def order(
     if until != "recall" and not late and funnel.ranker is not None and funnel.ranker.depth:
         # What lies deeper than the ranker has ever seen it would only guess about.
         candidates = candidates.head(np.maximum(k, funnel.ranker.depth))
+        if trail is not None:
+            trail.note("depth", candidates)
     paid = np.zeros(len(candidates), np.bool_)
     if until != "recall" and not late and len(candidates):
         # Without a ranker too: what the log has of answers is what the first one learns from.
@@ -146,6 +155,8 @@ def order(
             score = funnel.ranker.score(features)
             candidates = candidates.with_columns(score=score).sorted_by(score)
             at = lap("rank", at)
+            if trail is not None:
+                trail.note("rank", candidates)
         if until == "blend" and candidates.score is not None and funnel.calibration is not None:
             probability = funnel.calibration.probability(candidates.score)
             candidates, paid = blend(
@@ -153,6 +164,7 @@ def order(
                 funnel.corpus.columns,
                 funnel.blend,
                 k,
+                trail,
             )
             lap("blend", at)
     return Ranked(
