@@ -1,8 +1,8 @@
-"""The ranker: LightGBM lambdarank, trained, kept as text, asked."""
+"""The ranker: a sum of LightGBM boosters, trained by lambdarank, kept as text, asked."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +19,30 @@ GAINS = (0, 1, 3, 7, 15, 31, 63)
 """Gain of grades 0 to 6."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """One booster of a ranker, and how its scores enter the sum."""
+
+    name: str
+    """What it learned: `graded`, `binary` or `pairs`"""
+    booster: lightgbm.Booster
+    weight: float = 1.0
+    mean: float = 0.0
+    """Of its scores on rows that stay the same, so that a score is a function of its row alone."""
+    std: float = 1.0
+    """Of those scores."""
+
+
 @dataclass(frozen=True)
 class Ranker:
-    """A trained booster; `features` names its columns."""
+    """A weighted sum of members' scores, each less its mean over its standard deviation.
 
-    booster: lightgbm.Booster
+    A single member has mean 0 and standard deviation 1: its scores are the booster's own.
+    """
+
+    members: tuple[Member, ...]
     features: tuple[str, ...]
+    """Names of the columns"""
     depth: int = 0
     """Places of the merge that it has learned to order; what lies deeper it never saw. 0: all."""
 
@@ -32,28 +50,96 @@ class Ranker:
         """float64[n] from float32[n, F]; one thread, so that processes share the cores."""
         if not len(features):
             return np.zeros(0)
-        scores = self.booster.predict(features, num_threads=1, validate_features=False)
-        return np.asarray(scores, np.float64)
+        scores = self.apart(features)
+        factor = np.array([m.weight / m.std for m in self.members])
+        total: Doubles = (scores - np.array([m.mean for m in self.members])) @ factor
+        return total
+
+    def apart(self, features: Floats) -> Doubles:
+        """float64[n, M]: each member's own scores."""
+        if not len(features):
+            return np.zeros((0, len(self.members)))
+        return np.stack([_predicted(m.booster, features) for m in self.members], axis=1)
+
+    def contributions(self, features: Floats) -> Doubles:
+        """float64[n, F + 1]: what each feature adds to a row's score (LightGBM's exact TreeSHAP).
+
+        The last column is what no feature adds; a row sums to its score.
+        """
+        total = np.zeros((len(features), len(self.features) + 1))
+        if not len(features):
+            return total
+        for m in self.members:
+            total += _predicted(m.booster, features, pred_contrib=True) * (m.weight / m.std)
+            total[:, -1] -= m.mean * m.weight / m.std
+        return total
 
     @property
-    def text(self) -> str:
-        """LightGBM's own text form."""
-        return str(self.booster.model_to_string())
+    def trees(self) -> int:
+        """Trees of all members."""
+        return sum(int(m.booster.num_trees()) for m in self.members)
 
     @classmethod
-    def from_text(cls, text: str, depth: int = 0) -> Ranker:
-        """The ranker that `text` describes."""
+    def of(cls, booster: lightgbm.Booster, name: str = "graded", depth: int = 0) -> Ranker:
+        """The ranker with one member."""
+        return cls((Member(name=name, booster=booster),), tuple(booster.feature_name()), depth)
+
+    @classmethod
+    def from_text(cls, text: str, name: str = "graded") -> Ranker:
+        """The ranker with the one booster that LightGBM's `text` describes."""
         import lightgbm
 
-        booster = lightgbm.Booster(model_str=text)
-        return cls(booster, tuple(booster.feature_name()), depth)
+        return cls.of(lightgbm.Booster(model_str=text), name)
+
+    def to_artefact(self) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+        """(arrays, texts) to keep: `members` float64[M, 3] of weight, mean and deviation."""
+        arrays = {
+            "members": np.array([(m.weight, m.mean, m.std) for m in self.members]),
+            "depth": np.array([self.depth]),
+        }
+        texts = {
+            _text_name(i): str(m.booster.model_to_string()) for i, m in enumerate(self.members)
+        }
+        return arrays, {**texts, "members": "\n".join(m.name for m in self.members)}
+
+    @classmethod
+    def from_artefact(cls, arrays: Mapping[str, NDArray[Any]], texts: Mapping[str, str]) -> Ranker:
+        """What `to_artefact` kept; also a lone booster, as rankers were kept before members."""
+        import lightgbm
+
+        names = texts.get("members", "graded").split("\n")
+        parts = arrays.get("members", np.array([(1.0, 0.0, 1.0)]))
+        members = tuple(
+            Member(
+                name=name,
+                booster=lightgbm.Booster(model_str=texts[_text_name(i)]),
+                weight=float(parts[i, 0]),
+                mean=float(parts[i, 1]),
+                std=float(parts[i, 2]),
+            )
+            for i, name in enumerate(names)
+        )
+        features = tuple(members[0].booster.feature_name())
+        return cls(members, features, int(arrays["depth"][0]) if "depth" in arrays else 0)
 
     def importance(self) -> dict[str, float]:
-        """Share of the total gain by feature, largest first."""
-        gain = np.asarray(self.booster.feature_importance("gain"), np.float64)
-        share = gain / max(gain.sum(), 1e-12)
+        """Share of the gain by feature, largest first; each member counts by its weight."""
+        total = np.zeros(len(self.features))
+        for m in self.members:
+            gain = np.asarray(m.booster.feature_importance("gain"), np.float64)
+            total += m.weight * gain / max(gain.sum(), 1e-12)
+        share = total / max(total.sum(), 1e-12)
         order = np.argsort(-share)
         return {self.features[i]: round(float(share[i]), 5) for i in order}
+
+
+def _predicted(booster: lightgbm.Booster, features: Floats, **how: bool) -> Doubles:
+    found = booster.predict(features, num_threads=1, validate_features=False, **how)
+    return np.asarray(found, np.float64)
+
+
+def _text_name(i: int) -> str:
+    return "booster" if i == 0 else f"booster_{i + 1}"
 
 
 @dataclass(frozen=True, slots=True)

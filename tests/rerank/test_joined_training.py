@@ -93,7 +93,7 @@ def test_what_serves_is_made_like_what_was_judged_of_all_lists(log: ShownLog, pa
     trained = train_on_lists(parts, SETTINGS, seed=1)
     known = known_lists(held, held.shown.newest + 1, ITEMS, SETTINGS, JoinSettings())
     served = refitted(trained, known, SETTINGS, seed=1)
-    assert served.ranker.booster.num_trees() == trained.metrics["trees"]
+    assert served.ranker.trees == trained.metrics["trees"]
     assert served.metrics["refitted on"]["lists"] == len(known.lists.lists)
     assert len(known.lists.lists) > 1.3 * len(parts.training.lists)
     at = held.shown.at[known.lists.lists.lists]
