@@ -25,6 +25,7 @@ from kindred.indexer.facts import (
 )
 from kindred.indexer.geo import haversine
 from kindred.indexer.masks import filter_mask
+from kindred.indexer.traits import WIDTHS, Hashes
 from kindred.indexer.vocabulary import Vocabulary
 from kindred.schemas.errors import ArtefactError
 from kindred.schemas.item import Item, Status
@@ -36,7 +37,7 @@ __all__ = [
     "VOCABULARIES", "Columns", "Vocabulary", "category_prefixes", "haversine",
 ]  # fmt: skip
 
-_FORMAT = 2
+_FORMAT = 3
 _IDS = "item_ids.arrow"
 
 
@@ -156,6 +157,21 @@ class Columns:
         return self._column("lon")
 
     @property
+    def words(self) -> Hashes:
+        """uint32[size, 16]: hashes of the title's words, then 0 (`traits.title_words`)."""
+        return self._arrays["words"][:, : self.size].T
+
+    @property
+    def attributes(self) -> Hashes:
+        """uint32[size, 12]: attributes by name, then 0 (`traits.attribute_hash`)."""
+        return self._arrays["attributes"][:, : self.size].T
+
+    @property
+    def materials(self) -> Hashes:
+        """uint32[size, 4]: hashes of the materials, then 0."""
+        return self._arrays["materials"][:, : self.size].T
+
+    @property
     def row_of(self) -> Mapping[str, int]:
         """Row by item id; made on the first use after `load`."""
         if self._row_of is None:
@@ -227,10 +243,12 @@ class Columns:
         try:
             about = msgspec.json.decode((folder / "columns.json").read_bytes())
             if about["format"] != _FORMAT:
-                raise ArtefactError(f"columns {folder} are of format {about['format']}")
+                raise ArtefactError(
+                    f"columns {folder} are of format {about['format']}, not {_FORMAT}: run `kindred index`"
+                )
             columns._arrays = {
                 name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
-                for name in ("category", "sphere", *SPECS)
+                for name in ("category", "sphere", *WIDTHS, *SPECS)
             }
             columns.item_ids = pl.read_ipc(folder / _IDS)["item_id"].to_list()
         except (

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kindred.indexer.geo import on_sphere
+from kindred.indexer.traits import empty_traits, trait_columns
 from kindred.indexer.vocabulary import Vocabulary
 from kindred.schemas.item import MAX_LEVELS, Campaign, Condition, Format, FormatBits, Item, Status
 
@@ -42,7 +43,8 @@ SPECS: dict[str, tuple[Any, float]] = {
 }
 """Column -> (dtype, value of a row that nothing is known of).
 
-Beside them stand `category` and `sphere`, which have a dimension more."""
+Beside them stand `category`, `sphere` and those of `traits.WIDTHS`, which have a dimension
+more."""
 
 
 def category_prefixes(path: Sequence[str]) -> list[str]:
@@ -63,6 +65,7 @@ def empty_columns(capacity: int) -> dict[str, NDArray[Any]]:
         **arrays,
         "category": np.full((MAX_LEVELS, capacity), -1, np.int32),
         "sphere": np.full((3, capacity), np.nan, np.float32),
+        **empty_traits(capacity),
     }
 
 
@@ -71,7 +74,8 @@ def column_values(
 ) -> dict[str, NDArray[Any]]:
     """Each column's values for n items; new words enter the vocabularies.
 
-    `category` is int32[MAX_LEVELS, n], `sphere` float32[3, n], the others [n].
+    `category` is int32[MAX_LEVELS, n], `sphere` float32[3, n], see `traits` for words, attributes
+    and materials; the others are [n].
     """
     n = len(items)
 
@@ -106,6 +110,7 @@ def column_values(
         "lat": lat,
         "lon": lon,
         "sphere": on_sphere(lat, lon),
+        **trait_columns(items),
     }
 
 
