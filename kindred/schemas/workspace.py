@@ -23,6 +23,11 @@ class Workspace:
         return self.root / "catalogue.sqlite"
 
     @property
+    def rules(self) -> Path:
+        """Merchandisers' rules, with their history."""
+        return self.root / "rules.sqlite"
+
+    @property
     def encodings(self) -> Path:
         """Vectors of encoders by hash of their input: a cache."""
         return self.root / "encodings.sqlite"
