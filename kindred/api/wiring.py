@@ -24,6 +24,7 @@ from kindred.events.intake import EventIntake
 from kindred.events.log import EventLog
 from kindred.events.sessions import Sessions
 from kindred.indexer.behaviour.interactions import action_weights
+from kindred.indexer.behaviour.stages import NAMES as BEHAVIOUR
 from kindred.indexer.build import BehaviourSpace, build_index
 from kindred.indexer.builder import Builder
 from kindred.indexer.catalogue import Catalogue
@@ -47,7 +48,7 @@ from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
-ANSWERING = ("pairs", "forward", "ease", "als", "history", "exposure", "merge", "ranker")
+ANSWERING = (*BEHAVIOUR, "merge", "ranker")
 """Stages whose artefacts answers are made with."""
 SERVING = (*ANSWERING, *SPACES)
 """Stages whose versions an index version names: those above, and those that give vectors."""

@@ -244,7 +244,8 @@ class Columns:
             about = msgspec.json.decode((folder / "columns.json").read_bytes())
             if about["format"] != _FORMAT:
                 raise ArtefactError(
-                    f"columns {folder} are of format {about['format']}, not {_FORMAT}: run `kindred index`"
+                    f"columns {folder} are of another format ({about['format']}): "
+                    "run `kindred index`"
                 )
             columns._arrays = {
                 name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from zlib import crc32
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kindred.schemas.item import Item
+from kindred.schemas.ranking import Floats
 
 Hashes = NDArray[np.uint32]
 WIDTHS = {"words": 16, "attributes": 12, "materials": 4}
@@ -25,6 +27,10 @@ VALUE_BITS = 20
 """Lower bits of an attribute's entry, a hash of name and value; those above are of its name."""
 STEPS = 8
 """A number is rounded to an eighth of an octave (9 %), as the attribute vectors have it."""
+BUCKETS = 1 << 18
+"""Of word frequencies: words that share one count as one."""
+MASK = np.uint32(BUCKETS - 1)
+COUNTED_AT_ONCE = 100_000
 _WORD = re.compile(r"[^\W_]+")
 
 
@@ -95,3 +101,31 @@ def _filled(name: str, entries: Sequence[Sequence[int]]) -> Hashes:
 def empty_traits(capacity: int) -> dict[str, Hashes]:
     """Each of WIDTHS for rows that say nothing: [width, capacity], an item's entries together."""
     return {name: np.zeros((capacity, width), np.uint32).T for name, width in WIDTHS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class WordWeights:
+    """How rare each title word is in one catalogue, by the lower bits of its hash.
+
+    As of when an index was opened or a training began; a word that came later is as rare as any.
+    """
+
+    idf: Floats
+    """float32[BUCKETS]: ln(1 + (N - n + 0.5) / (n + 0.5)), 0 for the hash 0; BM25's"""
+    mean_length: float
+    """Words of a title, of those that have any"""
+
+    @classmethod
+    def of(cls, words: Hashes) -> WordWeights:
+        """Counted over uint32[N, 16]."""
+        size, titled = len(words), int((words[:, 0] != 0).sum()) if len(words) else 0
+        counts = np.zeros(BUCKETS, np.int64)
+        for start in range(0, size, COUNTED_AT_ONCE):
+            part = words[start : start + COUNTED_AT_ONCE]
+            counts += np.bincount((part[part != 0] & MASK).astype(np.int64), minlength=BUCKETS)
+        idf = np.log1p((titled - counts + 0.5).clip(0.0) / (counts + 0.5)).astype(np.float32)
+        return cls(idf, float(counts.sum() / max(titled, 1)))
+
+    def __call__(self, words: Hashes) -> Floats:
+        """float32: the idf of each word, 0 for none."""
+        return np.where(words != 0, self.idf[words & MASK], np.float32(0))

@@ -58,6 +58,8 @@ class Impressions:
     """bool[L]: in random order"""
     at: Rows
     """int64[L]: microseconds UTC, never falling"""
+    seed: Rows
+    """int64[L]: catalogue row of the item that the list was about, -1 for none or an unknown one"""
     row: Rows
     """int64[n]: catalogue row, -1 where the catalogue does not hold the item"""
     position: NDArray[np.int16]
@@ -113,7 +115,7 @@ class Impressions:
 
 
 _ARRAYS = (
-    "subject", "platform", "explore", "at",
+    "subject", "platform", "explore", "at", "seed",
     "row", "position", "propensity", "formats", "censored", "outcomes",
 )  # fmt: skip
 
@@ -128,13 +130,15 @@ def load_impressions(
     if until is not None:
         joined = joined.filter(pl.col("occurred_at") < until)
     rows = row_of.lazy().select("item_id", row=pl.col("row").cast(pl.Int64))
-    wanted = joined.join(rows, on="item_id", how="left").select(
+    seeds = rows.select(seed_item="item_id", seed="row")
+    wanted = joined.join(rows, on="item_id", how="left").join(seeds, on="seed_item", how="left")
+    wanted = wanted.select(
         "occurred_at",
         "decision_id",
         "position",
         "feature_spec",
         "propensity",
-        pl.col("row").fill_null(-1),
+        pl.col("row", "seed").fill_null(-1),
         pl.col("formats").fill_null(0),
         pl.col("explore", "censored").fill_null(value=False),
         platform=_platform(),
@@ -204,6 +208,7 @@ def _columns(frame: pl.DataFrame) -> Impressions:
         if len(starts)
         else np.zeros(0, np.bool_),
         at=lists["occurred_at"].to_numpy(),
+        seed=lists["seed"].to_numpy(),
         row=frame["row"].to_numpy(),
         position=frame["position"].to_numpy(),
         propensity=frame["propensity"].to_numpy(),
