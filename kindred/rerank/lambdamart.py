@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kindred.rerank.objectives import PairObjective, pairs_of
 from kindred.schemas.ranking import Doubles, Floats, Rows
 from kindred.schemas.settings import RankerSettings
 
@@ -153,6 +154,9 @@ class RankingSet:
     """float32[n]: factor of each row's gradient; training only (SPEC §2.3)"""
     positions: NDArray[np.int32] | None = None
     """int32[n]: where each row stood; training only, no feature"""
+    values: Doubles | None = None
+    """float64[n]: what came of each row in purchases. Where told, a pair weighs the difference
+    (`objectives`); training only"""
 
 
 def fit_ranker(
@@ -178,14 +182,14 @@ def fit_ranker(
         assert stop_on is not None
         return "loss", stop_on(np.asarray(scores, np.float64)), False
 
-    params = _params(settings, seed, threads, "ndcg" if stop_on is None else "None")
+    metric = "ndcg" if stop_on is None else "None"
     data = _dataset(train, names)
     check = lightgbm.Dataset(
         development.features, development.grades, group=development.lengths, reference=data
     )
 
     booster = lightgbm.train(
-        params,
+        _params(train, settings, seed, threads, metric),
         data,
         num_boost_round=settings.trees,
         valid_sets=[check],
@@ -213,7 +217,7 @@ def grow_ranker(
     import lightgbm
 
     booster = lightgbm.train(
-        _params(settings, seed, threads, "None"),
+        _params(train, settings, seed, threads, "None"),
         _dataset(train, names),
         num_boost_round=trees,
         callbacks=[lambda _: on_tree(1)],
@@ -221,9 +225,11 @@ def grow_ranker(
     return Ranker.from_text(booster.model_to_string())
 
 
-def _params(settings: RankerSettings, seed: int, threads: int, metric: str) -> dict[str, Any]:
+def _params(
+    train: RankingSet, settings: RankerSettings, seed: int, threads: int, metric: str
+) -> dict[str, Any]:
     return {
-        "objective": "lambdarank",
+        "objective": "lambdarank" if train.values is None else _pair_objective(train, settings),
         "label_gain": list(GAINS),
         "lambdarank_truncation_level": settings.truncation,
         "learning_rate": settings.learning_rate,
@@ -239,6 +245,17 @@ def _params(settings: RankerSettings, seed: int, threads: int, metric: str) -> d
         "num_threads": threads,
         "verbosity": -1,
     }
+
+
+def _pair_objective(train: RankingSet, settings: RankerSettings) -> PairObjective:
+    return PairObjective(
+        pairs_of(train.grades, train.lengths, GAINS, settings.truncation, train.values),
+        truncation=settings.truncation,
+        weights=train.weights,
+        positions=train.positions,
+        learning_rate=settings.learning_rate,
+        regularization=settings.position_regularization,
+    )
 
 
 def _dataset(train: RankingSet, names: tuple[str, ...]) -> lightgbm.Dataset:
