@@ -23,8 +23,10 @@ from kindred.events.sessions import Sessions
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.encoders.learned import encode_together
 from kindred.indexer.live import Live
+from kindred.rerank.explain import explain
 from kindred.rerank.explore import Explored, as_ordered, explored, seed_of
 from kindred.rerank.funnel import Funnel, Ranked, run
+from kindred.rerank.trail import Trail
 from kindred.retrieval.relations import related, relation_settings
 from kindred.retrieval.sources import SOURCES, SPACES
 from kindred.schemas.clock import micros_now
@@ -41,6 +43,7 @@ from kindred.schemas.query import (
     Subject,
 )
 from kindred.schemas.ranking import Floats
+from kindred.schemas.reasons import Explanation
 from kindred.schemas.settings import KindredSettings
 
 RETRY_AFTER = 30_000_000
@@ -107,16 +110,21 @@ class Service:
         if not request.blend:
             plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
             funnel = replace(funnel, blend=plain)
+        trail = Trail() if request.explain else None
         with bundle.live.reading():
             ranked = run(
-                funnel, asked.queries, k=request.k, deadline_ms=self._settings.api.deadline_ms
-            )
+                funnel, asked.queries, k=request.k, deadline_ms=self._settings.api.deadline_ms,
+                trail=trail,
+            )  # fmt: skip
             ranked = replace(ranked, degraded=(*asked.degraded, *ranked.degraded))
             epsilon = self._settings.decisions.explore
             shown = as_ordered(ranked, request.k)
             if epsilon:
                 shown = explored(ranked, request.k, epsilon, seed_of(decision_id))
-            answer = self._answer(bundle, shown.ranked, request.k, decision_id, request.explain)
+            answer = self._answer(
+                bundle, shown.ranked, request.k, decision_id,
+                None if trail is None else reasons(trail, funnel, asked, shown.ranked, request.k),
+            )  # fmt: skip
             self._record(bundle, request, asked, answer, shown, epsilon, traceparent)
             return answer
 
@@ -131,15 +139,21 @@ class Service:
         bundle = self.bundle
         asked = self._questions.session(request, bundle.funnel)
         wide = msgspec.structs.replace(bundle.funnel.recall, candidates=request.n)
+        funnel = replace(bundle.funnel, recall=wide)
+        trail = Trail() if request.explain else None
         with bundle.live.reading():
             ranked = run(
-                replace(bundle.funnel, recall=wide),
+                funnel,
                 asked.queries,
                 k=request.n,
                 until="recall",
                 sources=request.sources,
+                trail=trail,
             )
-            answer = self._answer(bundle, ranked, request.n, decision_id, request.explain)
+            answer = self._answer(
+                bundle, ranked, request.n, decision_id,
+                None if trail is None else reasons(trail, funnel, asked, ranked, request.n),
+            )  # fmt: skip
             answer.degraded.extend(asked.degraded)
             for source in sorted(set(request.sources or ()) & set(SPACES)):
                 if source not in bundle.funnel.corpus.tables:
@@ -267,17 +281,22 @@ class Service:
         self._sessions.merge(anonymous, user_id)
 
     def _answer(
-        self, bundle: Bundle, ranked: Ranked, k: int, decision_id: str, explain: bool
+        self,
+        bundle: Bundle,
+        ranked: Ranked,
+        k: int,
+        decision_id: str,
+        why: Sequence[Explanation] | None,
     ) -> Answer:
         corpus = bundle.funnel.corpus
         return Answer(
             decision_id=decision_id,
-            items=listed(ranked, k, corpus.columns, self._catalogue, explain=explain),
+            items=listed(ranked, k, corpus.columns, self._catalogue, why),
             degraded=list(ranked.degraded),
             ms={**ranked.ms, "total": round(sum(ranked.ms.values()), 4)},
             versions=dict(bundle.versions),
             notes=list(self._settings.notes),
-            plan={s: p.explain() for s, p in ranked.plans.items()} if explain else None,
+            plan=None if why is None else {s: p.explain() for s, p in ranked.plans.items()},
             left_out=dict(ranked.left_out),
         )
 
@@ -300,3 +319,11 @@ class Service:
                     occurred_at=self._clock(), traceparent=traceparent,
                 )
             )  # fmt: skip
+
+
+def reasons(
+    trail: Trail, funnel: Funnel, asked: Question, ranked: Ranked, k: int
+) -> list[Explanation]:
+    """Why the first k of a single query's list stand where they do."""
+    shown = ranked.candidates.head(k)
+    return explain(trail, funnel, asked.queries, shown, ranked.sponsored[: len(shown)])

@@ -91,7 +91,7 @@ def test_a_similar_answer_is_ranked_blended_and_says_how(engine):
     assert answer.notes == ["ad rates are simulated"]
     assert all(0 < i.probability <= 1 for i in answer.items)
     assert all(i.sources for i in answer.items)
-    assert "feature popularity" in answer.items[0].explain
+    assert "popularity" in {f.feature for f in answer.items[0].explain.features}
     assert set(answer.plan) == {"als", "attributes"}
 
 

@@ -1,0 +1,154 @@
+"""Reasons in words: a table of phrases by recall source, feature and cause of a move.
+
+A feature without phrases of its own is told by what it means.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from kindred.rerank.features import GROUPS
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """What to say of a feature whose value lies in [at_least, below)."""
+
+    words: str
+    at_least: float = -math.inf
+    below: float = math.inf
+
+
+SOURCE_WORDS: dict[str, str] = {
+    "pairs": "often together with the seed in one visit",
+    "forward": "often next after the seed",
+    "ease": "often chosen by those who choose the seed",
+    "als": "liked by the people who like the seed",
+    "hybrid": "close to the seed in content and in use",
+    "air": "like the items that are clicked along with the seed",
+    "text_tuned": "of the same kind by its title",
+    "text": "its title is close to the seed's",
+    "visual": "looks like the seed",
+    "image": "its picture is close to the seed's",
+    "shared": "its picture and title are close to the seed's",
+    "attributes": "shares facts with the seed",
+    "user": "fits what this visitor liked before",
+    "revisit": "this visitor looked at it before",
+    "popular": "a bestseller here",
+    "fresh": "newly listed",
+}
+"""By recall source, the most telling first."""
+
+
+def _yes(yes: str, no: str) -> tuple[Phrase, ...]:
+    return Phrase(yes, at_least=0.5), Phrase(no, below=0.5)
+
+
+def _rate(of: str) -> tuple[Phrase, ...]:
+    return (Phrase(of),)
+
+
+FEATURE_WORDS: dict[str, tuple[Phrase, ...]] = {
+    "same_brand": _yes("same brand", "another brand"),
+    "same_seller": _yes("same seller", "another seller"),
+    "same_colour": _yes("same colour", "another colour"),
+    "same_condition": _yes("same condition", "another condition"),
+    "seeds_of_brand": _yes("a brand of this visit", "a brand new to this visit"),
+    "seeds_in_leaf_category": _yes("same category", "another category"),
+    "seeds_in_top_category": _yes("same department", "another department"),
+    "category_levels": (
+        Phrase("close category", at_least=2),
+        Phrase("same department", at_least=1, below=2),
+        Phrase("another department", below=1),
+    ),
+    "price_ratio": (
+        Phrase("cheaper than the seed", below=-0.05),
+        Phrase("about the seed's price", at_least=-0.05, below=0.05),
+        Phrase("dearer than the seed", at_least=0.05),
+    ),
+    "price_gap": (
+        Phrase("about the seed's price", below=0.1),
+        Phrase("far from the seed's price", at_least=0.1),
+    ),
+    "price": _rate("its price"),
+    "seed_km": (Phrase("near the seed", below=25), Phrase("far from the seed", at_least=25)),
+    "visitor_km": (
+        Phrase("near the visitor", below=25),
+        Phrase("far from the visitor", at_least=25),
+    ),
+    "age_days": (Phrase("listed lately", below=7), Phrase("listed long ago", at_least=7)),
+    "popularity": _rate("how popular it is"),
+    "trend": (Phrase("in rising demand", at_least=0), Phrase("in falling demand", below=0)),
+    "click_rate": _rate("how often it is looked at"),
+    "purchase_rate": _rate("how often it is bought once seen"),
+    "shown_ctr": _rate("how often it is clicked when shown"),
+    "shown_cvr": _rate("how often a click on it ends in a purchase"),
+    "shown_coec": (
+        Phrase("clicked more than its places explain", at_least=1),
+        Phrase("clicked less than its places explain", below=1),
+    ),
+    "last_days": _rate("how lately anybody looked at it"),
+}
+"""By feature; the first phrase whose bounds hold is said."""
+
+GROUP_WORDS: dict[str, str] = {
+    "history": "what people did with it",
+    "exposure": "how it did where it was shown",
+    "similarity": "how like the seed it is",
+}
+"""What is said of a group's features that have no phrase; a group that is not here tells each of
+its features by what it means."""
+
+SILENT = frozenset({"provenance", "context"})
+"""Groups of which nothing is said: the sources are told anyway, and the question is one for all."""
+
+MOVE_WORDS: dict[str, str] = {
+    "rate": "moved from {before} to {after} by its ad rate of {rate}",
+    "price": "moved from {before} to {after} by its price",
+    "others": "moved from {before} to {after} as others were moved",
+    "floor": "its ad rate of {rate} does not count, as it is bought too seldom here",
+    "sponsored_max": "its ad rate of {rate} does not count: better sponsored items fill the quota",
+    "seller_cap": "put behind others, as its seller has enough items above it",
+    "duplicates": "put behind others, as it is nearly the same as one above it",
+    "diversity": "moved from {before} to {after} for variety",
+    "explore": "stands at {after} by chance: this answer was drawn in random order",
+}
+"""By cause; any other is a rule that somebody wrote."""
+RULE_WORDS = "moved from {before} to {after} by the rule {cause}"
+
+_ABOUT = {
+    feature.name: (group.name, feature.meaning) for group in GROUPS for feature in group.features
+}
+
+
+def group_of(feature: str) -> str:
+    """The group of a feature."""
+    return _ABOUT[feature][0]
+
+
+def feature_words(feature: str, value: float) -> str | None:
+    """What to say of a feature with this value; None of one that tells nobody anything."""
+    group, meaning = _ABOUT[feature]
+    if group in SILENT or math.isnan(value):
+        return None
+    own = FEATURE_WORDS.get(feature, ())
+    said = next((p.words for p in own if p.at_least <= value < p.below), None)
+    return said or GROUP_WORDS.get(group, meaning)
+
+
+def move_words(cause: str, before: int, after: int, rate: str) -> str:
+    """What to say of a move, or of a rate that did not count."""
+    words = MOVE_WORDS.get(cause, RULE_WORDS)
+    return words.format(cause=cause, before=before, after=after, rate=rate)
+
+
+def percent(basis_points: int) -> str:
+    """`5 %`, `2.5 %`"""
+    return f"{basis_points / 100:g} %"
+
+
+def sentence(*clauses: list[str]) -> str:
+    """Clauses parted by semicolons, the parts of each by commas; with a capital and a full stop."""
+    said = "; ".join(", ".join(dict.fromkeys(parts)) for parts in clauses if parts)
+    return f"{said[:1].upper()}{said[1:]}." if said else ""
