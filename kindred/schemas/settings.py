@@ -14,6 +14,8 @@ from msgspec import Meta
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
+PLAIN_SHARE = 0.05
+"""Least share of answers without ad rates in their order, where exponents are tried (SPEC §3.8)."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -564,11 +566,53 @@ class RankerSettings(Settings, frozen=True, kw_only=True):
     Those whose other actions may still come are left out in any case."""
 
 
+class BlendArm(Settings, frozen=True, kw_only=True):
+    """One exponent that is tried."""
+
+    b: NonNegative
+    """Exponent of the ad rate."""
+    share: Annotated[float, Meta(gt=0, le=1)]
+    """Share of the answers that it orders."""
+
+
+class AuctionSettings(Settings, frozen=True, kw_only=True):
+    """Auction campaigns (PLX): views that were bought, delivered at places of their own
+    (SPEC §2.3). They take effect where a ranker serves and the catalogue has such items."""
+
+    places: Annotated[tuple[Positive, ...], Meta(max_length=3)] = (3, 6)
+    """Positions of a list that auction items stand at, 1 = first; empty: none does."""
+    pool: Positive = 20
+    """Auction items near the question that pass its filters: the pool of one answer."""
+    drawn_from: Annotated[int, Meta(ge=1, le=60)] = 10
+    """The best of the pool by the auction's own score; one of these is drawn, the likelier the
+    further its campaign is behind: by (target views - views so far) / seconds left."""
+    need_weight: NonNegative = 1.0
+    """Weight of being behind in the score, as deviations from the pool's mean."""
+    bid_weight: NonNegative = 0.5
+    """Weight of the logarithm of the bid, which is the flat fee for each view bought."""
+    similarity_weight: NonNegative = 1.0
+    """Weight of the similarity to the question."""
+    days: Annotated[float, Meta(gt=0)] = 7.0
+    """Time that is always left to a campaign without an end."""
+    refresh_s: Annotated[float, Meta(gt=0)] = 5.0
+    """How often a serving process counts the views that all of them have given."""
+    look_back_days: Positive = 60
+    """Views given longer ago no longer count towards a target."""
+
+    def __post_init__(self) -> None:
+        if list(self.places) != sorted(set(self.places)):
+            raise ValueError("`places` must rise")
+
+
 class BlendSettings(Settings, frozen=True, kw_only=True):
     """log p̂ + b · log(rate / r0) + c · log(price / p0) (SPEC §3.8)."""
 
     b: NonNegative = 0.25
     """Exponent of the ad rate."""
+    arms: tuple[BlendArm, ...] = ()
+    """Exponents tried beside each other in the place of `b`: each answer draws one by its id, and
+    its decision says which. The shares sum to 1, and 0 has at least 0.05, so that what ads cost can
+    always be told."""
     c: float = 0.0
     """Exponent of the price."""
     r0_bp: Positive = 500
@@ -583,6 +627,15 @@ class BlendSettings(Settings, frozen=True, kw_only=True):
     """Items of one seller before everybody else's; further ones come last. 0 is no cap."""
     sponsored_max: Annotated[int, Meta(ge=0)] = 3
     """Items placed by their ad rate; further ones compete without it."""
+    auction: AuctionSettings = AuctionSettings()
+
+    def __post_init__(self) -> None:
+        if not self.arms:
+            return
+        if abs(sum(arm.share for arm in self.arms) - 1) > 1e-9:
+            raise ValueError("the shares of `arms` must sum to 1")
+        if sum(arm.share for arm in self.arms if arm.b == 0) < PLAIN_SHARE:
+            raise ValueError(f"`arms` must give b = 0 a share of {PLAIN_SHARE} at least")
 
 
 class ImportSettings(Settings, frozen=True, kw_only=True):
