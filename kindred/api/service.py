@@ -59,6 +59,14 @@ class Bundle:
     versions: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request understood."""
+
+    funnel: Funnel
+    question: Question
+
+
 class Service:
     """The `Engine` of the HTTP service (see `api.ports`)."""
 
@@ -102,14 +110,8 @@ class Service:
     ) -> Answer:
         """See Engine.similar."""
         bundle = self.bundle
-        funnel = bundle.funnel
-        asked = self._questions.similar(request, funnel, bundle.live.encoders)
-        if relation_settings(funnel.recall, request.relation).sources:
-            # The learned merge is one for what comes next, and a relation asks something else.
-            funnel = replace(funnel, recall=related(funnel.recall, request.relation), merge=None)
-        if not request.blend:
-            plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
-            funnel = replace(funnel, blend=plain)
+        made = self._prepared(bundle, request)
+        funnel, asked = made.funnel, made.question
         trail = Trail() if request.explain else None
         with bundle.live.reading():
             ranked = run(
@@ -279,6 +281,18 @@ class Service:
     def merge_visitor(self, anonymous: Subject, user_id: str) -> None:
         """See Engine.merge_visitor."""
         self._sessions.merge(anonymous, user_id)
+
+    def _prepared(self, bundle: Bundle, request: SimilarRequest) -> Prepared:
+        """The question of a request, and the funnel that the request asks to answer it."""
+        funnel = bundle.funnel
+        asked = self._questions.similar(request, funnel, bundle.live.encoders)
+        if relation_settings(funnel.recall, request.relation).sources:
+            # The learned merge is one for what comes next, and a relation asks something else.
+            funnel = replace(funnel, recall=related(funnel.recall, request.relation), merge=None)
+        if not request.blend:
+            plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
+            funnel = replace(funnel, blend=plain)
+        return Prepared(funnel=funnel, question=asked)
 
     def _answer(
         self,
