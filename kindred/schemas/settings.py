@@ -638,6 +638,40 @@ class BlendSettings(Settings, frozen=True, kw_only=True):
             raise ValueError(f"`arms` must give b = 0 a share of {PLAIN_SHARE} at least")
 
 
+class ExclusionSettings(Settings, frozen=True, kw_only=True):
+    """What a visitor is not shown, whatever its score."""
+
+    own: bool = True
+    """Leave out what the visitor sells: items whose seller has the id of the user who asks."""
+    bought_days: Annotated[int, Meta(ge=0)] = 0
+    """Leave out what the user bought in so many days; 0 leaves nothing out. Off, because what is
+    used up is bought again: on groceries most purchases are repeats. A shop of lasting goods sets
+    30. What may be sold once leaves by its status in any case."""
+    bought_categories: tuple[tuple[str, ...], ...] = ()
+    """Category paths, or prefixes of them, for which that holds; empty: all. So a shop of both
+    kinds names those of lasting goods."""
+
+
+class DiversitySettings(Settings, frozen=True, kw_only=True):
+    """Near-duplicates, and how far an answer is spread over categories and sellers."""
+
+    first: Positive = 100
+    """Best candidates that are looked at."""
+    same_title: bool = True
+    """Of listings whose titles have the same words, and whose price or seller is the same, keep the
+    best placed one. Titles of sixteen words or more are like no other."""
+    near_duplicates: Annotated[float, Meta(gt=0, le=1)] | None = None
+    """Keep only the best placed of those whose cosine is at least this in every one of the text and
+    image spaces that both are in; absent: do not compare. Encoders take variants of one product for
+    the same, so that a value fits one catalogue alone."""
+    category: NonNegative = 0.0
+    """What each earlier item of its leaf category costs an item, on the scale of the logarithm of
+    the probability: 0.1 makes it compete as if it were bought a tenth less often. `kindred evaluate
+    diversity` says what it costs the order; 0 leaves the order alone."""
+    seller: NonNegative = 0.0
+    """The same for sellers. `blend.seller_cap` is a bound, this is a price."""
+
+
 class ImportSettings(Settings, frozen=True, kw_only=True):
     """Bulk import."""
 
@@ -740,6 +774,8 @@ class KindredSettings(Settings, frozen=True, kw_only=True):
     recall: RecallSettings = RecallSettings()
     ranker: RankerSettings = RankerSettings()
     blend: BlendSettings = BlendSettings()
+    exclusions: ExclusionSettings = ExclusionSettings()
+    diversity: DiversitySettings = DiversitySettings()
     imports: ImportSettings = ImportSettings()
     events: EventSettings = EventSettings()
     sessions: SessionSettings = SessionSettings()
