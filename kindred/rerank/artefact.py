@@ -17,11 +17,7 @@ from kindred.schemas.errors import VersionMismatch
 def to_artefact(trained: TrainedRanker) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """(arrays, texts) to keep."""
     arrays, texts = trained.ranker.to_artefact()
-    arrays |= {
-        "calibration_scores": trained.calibration.scores,
-        "calibration_probabilities": trained.calibration.probabilities,
-    }
-    return arrays, {**texts, "features": "\n".join(FEATURES)}
+    return arrays | trained.calibration.arrays(), {**texts, "features": "\n".join(FEATURES)}
 
 
 def from_artefact(
@@ -33,5 +29,4 @@ def from_artefact(
             f"the ranker was trained on other features than specification {SPECIFICATION}: "
             "run `kindred train ranker`"
         )
-    calibration = Calibration(arrays["calibration_scores"], arrays["calibration_probabilities"])
-    return Ranker.from_artefact(arrays, texts), calibration
+    return Ranker.from_artefact(arrays, texts), Calibration.from_arrays(arrays)

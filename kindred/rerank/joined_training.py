@@ -14,14 +14,14 @@ import msgspec
 import numpy as np
 
 from kindred.indexer.behaviour.impressions import PLATFORMS
-from kindred.rerank.calibration import Calibration, fit_isotonic
+from kindred.rerank.calibration import ALL, Calibration, fit_by_platform
 from kindred.rerank.features import FEATURES
 from kindred.rerank.judged import Judged, Known, Parts, judged_lists
 from kindred.rerank.labels import LabelOrder, inverse_propensity
 from kindred.rerank.lambdamart import Ranker, RankingSet, fit_ranker, grow_ranker
 from kindred.rerank.logged import LoggedLists
 from kindred.rerank.metrics import paired_interval, purchase_rank, shown_ndcg, tied_ranks
-from kindred.rerank.training import TooLittle, TrainedRanker, cross_fitted, silent
+from kindred.rerank.training import TooLittle, TrainedRanker, silent
 from kindred.schemas.ranking import Doubles, Mask, Rows
 from kindred.schemas.settings import RankerSettings
 
@@ -170,7 +170,7 @@ def train_on_lists(
         target, name = judging.labels > 1, ACTED_RANK
     compared = by_slice(judging, target, orders, seed)
     passed, reason = verdict(compared, name)
-    calibration, what, error = calibrated(ranker, parts)
+    calibration, what, curves = calibrated(ranker, parts)
     return TrainedRanker(
         ranker=ranker,
         calibration=calibration,
@@ -187,7 +187,8 @@ def train_on_lists(
             "judged by": name,
             "compared": compared,
             "calibrated on": what,
-            "expected_calibration_error": round(error, 5),
+            "expected_calibration_error": curves[ALL]["expected error"],
+            "calibration": curves,
             "importance": most_important(ranker),
         },
         passed=passed,
@@ -224,8 +225,7 @@ def refitted(
     }
     features = known.lists.lists.features
     before, after = (np.sort(r.score(features)) for r in (trained.ranker, ranker))
-    curve = trained.calibration
-    moved = Calibration(np.interp(curve.scores, before, after), curve.probabilities)
+    moved = trained.calibration.moved(before, after)
     return replace(trained, ranker=ranker, calibration=moved, metrics=metrics)
 
 
@@ -302,8 +302,8 @@ def compare(
     }
 
 
-def calibrated(ranker: Ranker, parts: Parts) -> tuple[Calibration, str, float]:
-    """(P(purchase | shown), what it stands for, expected error) from both later parts.
+def calibrated(ranker: Ranker, parts: Parts) -> tuple[Calibration, str, dict[str, Any]]:
+    """(P(purchase | shown), what it stands for, `fit_by_platform`'s report) from both later parts.
 
     All that is known by now counts. With few purchases it is the chance that anything comes of it:
     the blend reads ratios, and a flat curve would leave the order to the ad rates.
@@ -316,8 +316,10 @@ def calibrated(ranker: Ranker, parts: Parts) -> tuple[Calibration, str, float]:
     enough = int(bought.sum()) >= FEW_PURCHASES
     target = (bought if enough else clicked).astype(np.float64)
     owners: Rows = np.concatenate([both[0].lists.owners, both[1].lists.owners + len(both[0].lists)])
+    platforms = np.concatenate([p.platform[p.lists.owners] for p in both])
     what = "purchase of a shown item" if enough else "any outcome of a shown item"
-    return fit_isotonic(scores, target), what, cross_fitted(scores, target, owners)
+    calibration, report = fit_by_platform(scores, target, owners, platforms)
+    return calibration, what, report
 
 
 def _mean(values: Doubles) -> float | None:
