@@ -183,7 +183,7 @@ def for_it(features: list[Contribution]) -> list[str]:
     """Words for what adds to the score, what counts most first; nothing without a ranker."""
     largest = max((abs(f.adds or 0.0) for f in features), default=0.0)
     said = [
-        feature_words(f.feature, f.value)
+        feature_words(f.feature, f.value, f.adds or 0.0)
         for f in features
         if f.value is not None and (f.adds or 0.0) > SAID_FROM * largest
     ]

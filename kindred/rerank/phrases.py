@@ -16,8 +16,14 @@ class Phrase:
     """What to say of a feature whose value lies in [at_least, below)."""
 
     words: str
+    against: str | None = None
+    """Where it counts against the item; None: the same words, which state a fact."""
     at_least: float = -math.inf
     below: float = math.inf
+
+    def said(self, adds: float) -> str:
+        """The words for a feature that adds so much to the score."""
+        return self.words if adds >= 0 or self.against is None else self.against
 
 
 SOURCE_WORDS: dict[str, str] = {
@@ -45,8 +51,8 @@ def _yes(yes: str, no: str) -> tuple[Phrase, ...]:
     return Phrase(yes, at_least=0.5), Phrase(no, below=0.5)
 
 
-def _rate(of: str) -> tuple[Phrase, ...]:
-    return (Phrase(of),)
+def _near(to: str) -> tuple[Phrase, ...]:
+    return Phrase(f"near {to}", below=25), Phrase(f"far from {to}", at_least=25)
 
 
 FEATURE_WORDS: dict[str, tuple[Phrase, ...]] = {
@@ -54,12 +60,11 @@ FEATURE_WORDS: dict[str, tuple[Phrase, ...]] = {
     "same_seller": _yes("same seller", "another seller"),
     "same_colour": _yes("same colour", "another colour"),
     "same_condition": _yes("same condition", "another condition"),
-    "seeds_of_brand": _yes("a brand of this visit", "a brand new to this visit"),
+    "seeds_of_brand": _yes("a brand of this visit", "no brand of this visit"),
     "seeds_in_leaf_category": _yes("same category", "another category"),
     "seeds_in_top_category": _yes("same department", "another department"),
     "category_levels": (
-        Phrase("close category", at_least=2),
-        Phrase("same department", at_least=1, below=2),
+        Phrase("same department", at_least=1),
         Phrase("another department", below=1),
     ),
     "price_ratio": (
@@ -69,33 +74,29 @@ FEATURE_WORDS: dict[str, tuple[Phrase, ...]] = {
     ),
     "price_gap": (
         Phrase("about the seed's price", below=0.1),
-        Phrase("far from the seed's price", at_least=0.1),
+        Phrase("not the seed's price", at_least=0.1),
     ),
-    "price": _rate("its price"),
-    "seed_km": (Phrase("near the seed", below=25), Phrase("far from the seed", at_least=25)),
-    "visitor_km": (
-        Phrase("near the visitor", below=25),
-        Phrase("far from the visitor", at_least=25),
-    ),
-    "age_days": (Phrase("listed lately", below=7), Phrase("listed long ago", at_least=7)),
-    "popularity": _rate("how popular it is"),
-    "trend": (Phrase("in rising demand", at_least=0), Phrase("in falling demand", below=0)),
-    "click_rate": _rate("how often it is looked at"),
-    "purchase_rate": _rate("how often it is bought once seen"),
-    "shown_ctr": _rate("how often it is clicked when shown"),
-    "shown_cvr": _rate("how often a click on it ends in a purchase"),
+    "price": (Phrase("a price that sells", "a price that sells less"),),
+    "seed_km": _near("the seed"),
+    "visitor_km": _near("the visitor"),
+    "age_days": (Phrase("listed lately", below=7), Phrase("listed a while ago", at_least=7)),
+    "popularity": (Phrase("in demand", "in less demand"),),
+    "trend": (Phrase("demand is rising", at_least=0), Phrase("demand is falling", below=0)),
+    "click_rate": (Phrase("often opened", "seldom opened"),),
+    "purchase_rate": (Phrase("often bought once seen", "seldom bought once seen"),),
+    "shown_ctr": (Phrase("often clicked when shown", "seldom clicked when shown"),),
+    "shown_cvr": (Phrase("clicks on it often end in a sale", "clicks on it seldom end in a sale"),),
     "shown_coec": (
         Phrase("clicked more than its places explain", at_least=1),
         Phrase("clicked less than its places explain", below=1),
     ),
-    "last_days": _rate("how lately anybody looked at it"),
 }
 """By feature; the first phrase whose bounds hold is said."""
 
-GROUP_WORDS: dict[str, str] = {
-    "history": "what people did with it",
-    "exposure": "how it did where it was shown",
-    "similarity": "how like the seed it is",
+GROUP_WORDS: dict[str, Phrase] = {
+    "history": Phrase("a good record with visitors", "a weaker record with visitors"),
+    "exposure": Phrase("does well where it is shown", "does less well where it is shown"),
+    "similarity": Phrase("close to the seed", "less close to the seed"),
 }
 """What is said of a group's features that have no phrase; a group that is not here tells each of
 its features by what it means."""
@@ -114,8 +115,10 @@ MOVE_WORDS: dict[str, str] = {
     "diversity": "moved from {before} to {after} for variety",
     "explore": "stands at {after} by chance: this answer was drawn in random order",
 }
-"""By cause; any other is a rule that somebody wrote."""
+"""By cause; any other is a rule that somebody wrote, and told as one."""
 RULE_WORDS = "moved from {before} to {after} by the rule {cause}"
+RULE = "rule:"
+"""What names of such rules begin with."""
 
 _ABOUT = {
     feature.name: (group.name, feature.meaning) for group in GROUPS for feature in group.features
@@ -127,20 +130,22 @@ def group_of(feature: str) -> str:
     return _ABOUT[feature][0]
 
 
-def feature_words(feature: str, value: float) -> str | None:
-    """What to say of a feature with this value; None of one that tells nobody anything."""
+def feature_words(feature: str, value: float, adds: float) -> str | None:
+    """What to say of a feature with this value that adds so much to the score.
+
+    None of one that tells nobody anything.
+    """
     group, meaning = _ABOUT[feature]
     if group in SILENT or math.isnan(value):
         return None
-    own = FEATURE_WORDS.get(feature, ())
-    said = next((p.words for p in own if p.at_least <= value < p.below), None)
-    return said or GROUP_WORDS.get(group, meaning)
+    own = (p for p in FEATURE_WORDS.get(feature, ()) if p.at_least <= value < p.below)
+    return next(own, GROUP_WORDS.get(group, Phrase(meaning))).said(adds)
 
 
 def move_words(cause: str, before: int, after: int, rate: str) -> str:
     """What to say of a move, or of a rate that did not count."""
     words = MOVE_WORDS.get(cause, RULE_WORDS)
-    return words.format(cause=cause, before=before, after=after, rate=rate)
+    return words.format(cause=cause.removeprefix(RULE), before=before, after=after, rate=rate)
 
 
 def percent(basis_points: int) -> str:
