@@ -72,10 +72,6 @@ FEATURE_WORDS: dict[str, tuple[Phrase, ...]] = {
         Phrase("about the seed's price", at_least=-0.05, below=0.05),
         Phrase("dearer than the seed", at_least=0.05),
     ),
-    "price_gap": (
-        Phrase("about the seed's price", below=0.1),
-        Phrase("not the seed's price", at_least=0.1),
-    ),
     "price": (Phrase("a price that sells", "a price that sells less"),),
     "seed_km": _near("the seed"),
     "visitor_km": _near("the visitor"),

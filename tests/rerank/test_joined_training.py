@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 from shown_lists import APPEAL, ITEMS, LENGTH, START, ShownLog, joined, shown_log
 
-from kindred.indexer.behaviour.exposure import NAMES as EXPOSURE
 from kindred.indexer.behaviour.exposure import item_exposure, position_curve
 from kindred.indexer.behaviour.impressions import NEVER, PURCHASE
 from kindred.rerank.features import FEATURES
+from kindred.rerank.features.exposure import FROM_EXPOSURE, PAIR, PLACES
 from kindred.rerank.joined_training import (
     rank_loss,
     ranking_set,
@@ -29,6 +29,8 @@ from kindred.rerank.training import TooLittle
 from kindred.schemas.clock import DAY
 from kindred.schemas.settings import JoinSettings, RankerSettings
 
+EXPOSURE = [f.name for f in FROM_EXPOSURE]
+JOINED = {*EXPOSURE, PAIR.name}
 SETTINGS = RankerSettings(trees=40, learning_rate=0.15, min_data_in_leaf=20)
 
 
@@ -215,7 +217,7 @@ def test_logged_features_are_taken_as_logged_and_the_rest_is_of_the_days_beginni
         np.frombuffer(f, "<f4").reshape(LENGTH, -1)
         for f in log.decisions.sort("occurred_at", "decision_id")["features"]
     ])  # fmt: skip
-    old = [i for i, name in enumerate(FEATURES) if name not in EXPOSURE]
+    old = [i for i, name in enumerate(FEATURES) if name not in JOINED]
     np.testing.assert_array_equal(lists.features[:, old], logged[:, old])
     at = len(lists) // 2
     rows = slice(lists.offsets[at], lists.offsets[at + 1])
@@ -224,6 +226,7 @@ def test_logged_features_are_taken_as_logged_and_the_rest_is_of_the_days_beginni
     earlier = midnight - 3 * DAY
     for found, moment in ((lists, midnight), (whole(held, earlier), earlier)):
         expected = item_exposure(held.shown, ITEMS, moment).gather(held.shown.row[lists.at[rows]])
+        expected = expected[:, PLACES]
         np.testing.assert_array_equal(found.features[rows][:, new], expected)
         assert not np.isnan(expected).any()
 
@@ -244,7 +247,7 @@ def test_rows_of_another_specification_are_read_by_name(log: ShownLog):
     moved = ShownLog(decisions, log.joined.with_columns(spec))
     mine, theirs = whole(joined(log)), whole(joined(moved, {"older": names}))
     np.testing.assert_array_equal(theirs.features[:, :40], mine.features[:, :40])
-    later = [i for i, n in enumerate(FEATURES) if i >= 40 and n not in EXPOSURE]
+    later = [i for i, n in enumerate(FEATURES) if i >= 40 and n not in JOINED]
     assert np.isnan(theirs.features[:, later]).all()
     assert not joined(moved).readable().any()  # nobody kept the names
 
