@@ -13,17 +13,21 @@ from typing import Literal
 import numpy as np
 
 from kindred.indexer.store.port import Plan
+from kindred.rerank.arrange import arranged, boosted
 from kindred.rerank.blend import blend
 from kindred.rerank.calibration import Calibration
+from kindred.rerank.exclude import Exclusions
 from kindred.rerank.features import Context, assemble
 from kindred.rerank.lambdamart import Ranker
+from kindred.rerank.pins import pins_of, with_pinned
+from kindred.rerank.rules import RuleBook
 from kindred.rerank.trail import Trail
 from kindred.retrieval.merge import Weights
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.recall import recall
 from kindred.retrieval.sources import Corpus
 from kindred.schemas.ranking import Candidates, Mask, Rows
-from kindred.schemas.settings import BlendSettings, RecallSettings
+from kindred.schemas.settings import BlendSettings, DiversitySettings, RecallSettings
 
 Stage = Literal["recall", "rank", "blend"]
 
@@ -39,6 +43,10 @@ class Funnel:
     calibration: Calibration | None = None
     merge: Weights | None = None
     """Learned weights of the merge; None: those of `recall`"""
+    rules: RuleBook | None = None
+    """What merchandisers want otherwise; None: nothing"""
+    diversity: DiversitySettings | None = None
+    """None: near-duplicates stay, and nothing is spread, as measurements of an order want it"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +74,8 @@ class Ranked:
     candidates: Candidates
     sponsored: Mask
     """bool[n]: in the list as a sponsored item"""
+    fixed: Mask | None = None
+    """bool[n]: at a place that a rule gave it, which chance leaves alone; None: none is"""
     plans: dict[str, Plan]
     """How each vector space was searched"""
     ms: dict[str, float]
@@ -110,7 +120,8 @@ def run(
         sponsored=ranked.sponsored,
         plans=recalled.plans,
         ms={**ms, **ranked.ms},
-        left_out={n: c for n, c in (("mismatch", int(recalled.mismatched.sum())),) if c},
+        fixed=ranked.fixed,
+        left_out={**_counted({"mismatch": int(recalled.mismatched.sum())}), **ranked.left_out},
         degraded=(*recalled.degraded, *ranked.degraded),
     )
 
@@ -122,12 +133,13 @@ def order(
     *,
     k: int | Rows,
     until: Stage,
-    asked: Asked = NOTHING_BESIDE,  # noqa: ARG001
+    asked: Asked = NOTHING_BESIDE,
     late: bool = False,
     trail: Trail | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Ranked:
-    """The funnel behind recall: candidates in the merge's order, ranked and blended."""
+    """The funnel behind recall: candidates in the merge's order, ranked, blended and arranged."""
+    corpus = funnel.corpus
     ms: dict[str, float] = {}
     degraded: list[str] = []
     at = clock()
@@ -137,18 +149,31 @@ def order(
         ms[stage] = round((now - since) * 1000, 4)
         return now
 
+    acting = None if funnel.rules is None else funnel.rules.acting(queries, asked.surface)
+    exclusions = Exclusions(corpus.columns, acting, asked.visitor, asked.leave_out)
+    candidates, gone = exclusions.applied(candidates)
+    left_out = {why: len(rows) for why, rows in gone.items()}
+    if trail is not None:
+        trail.note("exclude", candidates, **gone)
+    pins = pins_of(acting, queries, corpus, exclusions) if until == "blend" else None
+    if pins is not None:
+        candidates = with_pinned(candidates, pins)
     if until != "recall" and (late or funnel.ranker is None):
         why = "past the deadline" if late else "no ranker serves"
         degraded.append(f"rank: merge order ({why})")
     if until != "recall" and not late and funnel.ranker is not None and funnel.ranker.depth:
         # What lies deeper than the ranker has ever seen it would only guess about.
-        candidates = candidates.head(np.maximum(k, funnel.ranker.depth))
+        most = np.broadcast_to(np.maximum(k, funnel.ranker.depth), len(queries))
+        within = candidates.ranks < most[candidates.queries]
+        if pins is not None:
+            within |= pins.among(candidates)
+        candidates = candidates.take(within)
         if trail is not None:
             trail.note("depth", candidates)
     paid = np.zeros(len(candidates), np.bool_)
     if until != "recall" and not late and len(candidates):
         # Without a ranker too: what the log has of answers is what the first one learns from.
-        features = assemble(Context(queries, candidates, funnel.corpus))
+        features = assemble(Context(queries, candidates, corpus))
         candidates = candidates.with_columns(features=features)
         at = lap("features", at)
         if funnel.ranker is not None:
@@ -158,19 +183,40 @@ def order(
             if trail is not None:
                 trail.note("rank", candidates)
         if until == "blend" and candidates.score is not None and funnel.calibration is not None:
-            probability = funnel.calibration.probability(candidates.score)
+            shown_on = queries.platforms
+            probability = funnel.calibration.probability(
+                candidates.score, None if shown_on is None else shown_on[candidates.queries]
+            )
             candidates, paid = blend(
                 candidates.with_columns(probability=probability),
-                funnel.corpus.columns,
+                corpus.columns,
                 funnel.blend,
                 k,
                 trail,
+                acting,
             )
-            lap("blend", at)
+            at = lap("blend", at)
+    fixed = None
+    if until == "blend":
+        if candidates.score is None:
+            candidates = boosted(candidates, acting)
+        final = arranged(
+            candidates, corpus, funnel.diversity, k, acting=acting, pins=pins,
+            seller_cap=funnel.blend.seller_cap, trail=trail,
+        )  # fmt: skip
+        candidates, paid, fixed = final.candidates, paid[final.entries], final.fixed
+        left_out |= final.left_out
+        lap("arrange", at)
     return Ranked(
         candidates=candidates,
         sponsored=paid,
+        fixed=fixed,
+        left_out=left_out,
         plans={},
         ms=ms,
         degraded=tuple(degraded),
     )
+
+
+def _counted(counts: dict[str, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if count}

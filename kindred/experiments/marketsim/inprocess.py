@@ -15,6 +15,7 @@ from kindred.experiments.marketsim.records import SURFACE, Records, hex_ids, tim
 from kindred.experiments.marketsim.shops import Asked, Lists
 from kindred.experiments.marketsim.visitors import Visitors
 from kindred.experiments.marketsim.world import World
+from kindred.indexer.behaviour.impressions import PLATFORMS
 from kindred.indexer.columns import STATUS_CODE
 from kindred.rerank.explore import explored
 from kindred.rerank.features import SPECIFICATION
@@ -130,8 +131,9 @@ class FunnelShop:
             action_weights=seed_weights(self._weights, did[there]),
             exclude_seeds=True,
         )
-        places = self._world.places
-        return replace(queries, lat=places.lat[home], lon=places.lon[home])
+        places, app = self._world.places, self._visitors.app[visits.visitor]
+        shown_on = np.where(app, PLATFORMS.index("app"), PLATFORMS.index("web")).astype(np.int8)
+        return replace(queries, lat=places.lat[home], lon=places.lon[home], platforms=shown_on)
 
     def frame(self) -> pl.DataFrame:
         """See LoggedShop.frame."""
