@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kindred.api.asked_before import flags_of
 from kindred.events.decision_log import LoggedDecision
 from kindred.indexer.columns import Columns
 from kindred.rerank.explore import Explored
@@ -57,7 +58,7 @@ class Decided:
             candidate_count=self.candidate_count,
             policy="funnel" if similar else "recall",
             versions=answer.versions,
-            flags=_flags(request),
+            flags=flags_of(request),
             epsilon=self.epsilon,
             degraded=self.degraded,
             ms=self.ms,
@@ -100,12 +101,6 @@ def decided(
         ms=dict(answer.ms),
     )
     return LoggedDecision(answer.decision_id, occurred_at, of.record, held.features)
-
-
-def _flags(request: SimilarRequest | SessionRecallRequest) -> dict[str, str]:
-    """What else the request asked for that changes what is recalled."""
-    relation = request.relation if isinstance(request, SimilarRequest) else None
-    return {} if relation is None else {"relation": relation.value}
 
 
 def _context(request: SimilarRequest | SessionRecallRequest, seeds: Seeds) -> DecisionContext:
