@@ -32,6 +32,16 @@ class Pins:
         """int64[m]: question and row as one number."""
         return self.owners * self.size + self.rows
 
+    def by_rule(self, acting: Acting) -> dict[str, Rows]:
+        """`rule:ID` -> the row that it pins: for a trail."""
+        owners, rows, _, rules = acting.pinned()
+        held = np.isin(owners * self.size + rows, self.keys)
+        return {
+            f"rule:{acting.book.rules[n].rule_id}": rows[at : at + 1]
+            for at, n in enumerate(rules.tolist())
+            if held[at]
+        }
+
     def among(self, candidates: Candidates) -> Mask:
         """bool[n]: which candidates are pinned."""
         return np.isin(candidates.queries * self.size + candidates.rows, self.keys)
@@ -46,7 +56,7 @@ def pins_of(
     """
     if acting is None:
         return None
-    owners, rows, places = acting.pinned()
+    owners, rows, places, _ = acting.pinned()
     if not len(rows):
         return None
     keep = _first_of(owners * corpus.columns.size + rows)
@@ -92,9 +102,7 @@ def with_pinned(candidates: Candidates, pins: Pins) -> Candidates:
     owners = np.concatenate([candidates.queries, pins.owners[missing]])
     order = np.argsort(owners, kind="stable")
     sources = candidates.source_ranks.shape[1]
-    offsets = np.concatenate(
-        [[0], np.cumsum(np.bincount(owners, minlength=len(candidates.offsets) - 1))]
-    )
+    offsets = offsets_of(np.bincount(owners, minlength=candidates.query_count))
     more = {
         "rows": pins.rows[missing],
         "sources": np.zeros(count, np.uint32),

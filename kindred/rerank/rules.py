@@ -124,7 +124,7 @@ class RuleBook:
         self.pin_row = columns.rows([rules[n].match.items[0] for n in self.pins.tolist()])
 
     def _codes(self, fact: str, names: Sequence[str] | Sequence[tuple[str, ...]]) -> Rows | None:
-        """int64[n]: codes of what a rule names, -1 for what is not known yet; None: it names none."""
+        """int64[n]: codes of what a rule names, -1 not known yet; None: it names none."""
         if not names:
             return None
         if fact == "items":
@@ -206,11 +206,11 @@ class Acting:
         adds[met] = self._unpacked(bits[met]) @ self.book.log_factor
         return adds
 
-    def pinned(self) -> tuple[Rows, Rows, Rows]:
-        """(questions int64[m], catalogue rows, places from 1) in the order of the places."""
+    def pinned(self) -> tuple[Rows, Rows, Rows, Rows]:
+        """(questions int64[m], catalogue rows, places from 1, rules) in the order of the places."""
         on = self._unpacked(self.scope)[:, self.book.pins] & (self.book.pin_row >= 0)
         owners, at = np.nonzero(on)
-        return owners, self.book.pin_row[at], self.book.pin_place[at]
+        return owners, self.book.pin_row[at], self.book.pin_place[at], self.book.pins[at]
 
     def by_rule(self, effect: Effect, rows: Rows, owners: Rows) -> dict[str, Rows]:
         """`rule:ID` -> the rows that it matches, of the rules of one effect: for a trail."""
