@@ -2,7 +2,8 @@
 
 With probability ε the first k of an answer come in uniformly random order, else as the funnel
 ordered them. An item's propensity is the chance that it stands where it stands under both:
-(1 - ε) · [the funnel puts it there] + ε / k.
+(1 - ε) · [the funnel puts it there] + ε / k. What a rule put at its place stays there for certain,
+and the others change places among themselves.
 """
 
 from __future__ import annotations
@@ -44,13 +45,17 @@ def as_ordered(ranked: Ranked, k: int) -> Explored:
 def explored(ranked: Ranked, k: int | Rows, share: float, random: np.random.Generator) -> Explored:
     """With probability `share` each query's first k (one number, or int64[Q]) in random order."""
     candidates = ranked.candidates
-    ranks = candidates.ranks
-    inside, lengths = _shown(ranked, k)
-    drawn = (random.random(candidates.query_count) < share)[candidates.queries] & inside
+    owners, ranks = candidates.queries, candidates.ranks
+    inside = ranks < np.minimum(k, np.diff(candidates.offsets))[owners]
+    moves = inside if ranked.fixed is None else inside & ~ranked.fixed
+    at = np.flatnonzero(moves)
+    drawn = (random.random(candidates.query_count) < share)[owners] & moves
     key = np.where(drawn, random.random(len(ranks)), ranks + 1.0)
-    order = np.lexsort((key, candidates.queries))
-    greedy = ranks[order] == ranks
-    chance = (1.0 - share) * greedy + share / lengths
+    # Those that move take one another's places; for all others the order is as it stands.
+    order = np.arange(len(ranks))
+    order[at] = at[np.lexsort((key[at], owners[at]))]
+    movable = np.maximum(np.bincount(owners[at], minlength=candidates.query_count), 1)[owners]
+    chance = np.where(moves, (1.0 - share) * (order == np.arange(len(order))) + share / movable, 1)
     return Explored(
         ranked=replace(
             ranked, candidates=candidates.take(order), sponsored=ranked.sponsored[order]
@@ -58,10 +63,3 @@ def explored(ranked: Ranked, k: int | Rows, share: float, random: np.random.Gene
         propensity=np.where(inside, np.minimum(chance, 1.0), np.nan),
         explore=drawn,
     )
-
-
-def _shown(ranked: Ranked, k: int | Rows) -> tuple[Mask, Rows]:
-    """(bool[n]: among the first k of its query; int64[n]: how many its query shows, at least 1)."""
-    candidates = ranked.candidates
-    lengths = np.maximum(np.minimum(k, np.diff(candidates.offsets)), 1)[candidates.queries]
-    return candidates.ranks < lengths, lengths

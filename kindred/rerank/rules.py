@@ -57,7 +57,7 @@ class CodeTable:
         found = self.bits[np.where(self.codes[at] == flat, at, len(self.codes))]
         if codes.ndim == 1:
             return found
-        met: Bits = np.bitwise_or.reduce(found.reshape(*codes.shape, -1), axis=1)
+        met: Bits = np.bitwise_or.reduce(found.reshape(*codes.shape, found.shape[-1]), axis=1)
         return met
 
 
