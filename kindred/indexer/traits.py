@@ -36,8 +36,13 @@ _WORD = re.compile(r"[^\W_]+")
 
 @lru_cache(maxsize=200_000)
 def word_hash(word: str) -> int:
-    """Of a folded word, never 0, which stands for none."""
-    return crc32(word.encode()) or 1
+    """Of a folded word."""
+    return _no_zero(crc32(word.encode()))
+
+
+def _no_zero(found: int) -> int:
+    """The same, or another one where its lower bits are 0, the bucket of no word."""
+    return found if found % BUCKETS else found + 1
 
 
 def title_words(title: str) -> list[int]:
@@ -111,7 +116,7 @@ class WordWeights:
     """
 
     idf: Floats
-    """float32[BUCKETS]: ln(1 + (N - n + 0.5) / (n + 0.5)), 0 for the hash 0; BM25's"""
+    """float32[BUCKETS]: ln(1 + (N - n + 0.5) / (n + 0.5)), 0 in the bucket of no word; BM25's"""
     mean_length: float
     """Words of a title, of those that have any"""
 
@@ -124,8 +129,9 @@ class WordWeights:
             part = words[start : start + COUNTED_AT_ONCE]
             counts += np.bincount((part[part != 0] & MASK).astype(np.int64), minlength=BUCKETS)
         idf = np.log1p((titled - counts + 0.5).clip(0.0) / (counts + 0.5)).astype(np.float32)
+        idf[0] = 0
         return cls(idf, float(counts.sum() / max(titled, 1)))
 
     def __call__(self, words: Hashes) -> Floats:
         """float32: the idf of each word, 0 for none."""
-        return np.where(words != 0, self.idf[words & MASK], np.float32(0))
+        return self.idf.take(words & MASK)

@@ -63,8 +63,10 @@ class Exposure:
 
     def gather(self, rows: Rows) -> Floats:
         """float32[m, len(NAMES)]: the values of rows; newer rows were never shown, -1 is NaN."""
-        found = np.full((len(rows), len(NAMES)), np.nan, np.float32)
         known = (rows >= 0) & (rows < len(self.values))
+        if known.all():
+            return self.values.take(rows, axis=0)
+        found = np.full((len(rows), len(NAMES)), np.nan, np.float32)
         found[known] = self.values[rows[known]]
         found[rows >= len(self.values)] = self.unshown
         return found

@@ -73,7 +73,7 @@ class History:
         """float32[m, len(NAMES)]: the values of rows; NaN for rows outside (-1, or newer)."""
         known = (rows >= 0) & (rows < len(self.values))
         if known.all():
-            return self.values[rows]
+            return self.values.take(rows, axis=0)
         found = np.full((len(rows), self.values.shape[1]), np.nan, np.float32)
         found[known] = self.values[rows[known]]
         return found

@@ -16,21 +16,25 @@ UPPER = np.uint32(VALUE_BITS)
 
 def met(theirs: Hashes, mine: Hashes, owners: Rows) -> Mask:
     """bool[n, w]: which entries uint32[n, w] are among their query's, uint32[Q, w']; 0 never is."""
-    found = np.zeros(theirs.shape, np.bool_)
     if len(mine) == 1:
-        for entry in mine[0][mine[0] != 0]:
-            found |= theirs == entry
-        return found
+        entries = mine[0][mine[0] != 0]
+        either: Mask = (theirs[None] == entries[:, None, None]).any(axis=0)
+        return either
+    found = np.zeros(theirs.shape, np.bool_)
     for column in mine.T:
         entry = column[owners]
         found |= (theirs == entry[:, None]) & (entry != 0)[:, None]
     return found
 
 
+def counts(entries: Mask) -> Floats:
+    """float32[n]: how many of bool[n, w] hold in each row."""
+    return entries.astype(np.float32) @ np.ones(entries.shape[1], np.float32)
+
+
 def jaccard(theirs: Hashes, mine: Hashes, both: Floats, owners: Rows) -> Floats:
     """float32[n]: what both state over what either does; NaN where one states nothing."""
-    own = np.count_nonzero(theirs, axis=1)
-    asked = np.count_nonzero(mine, axis=1)[owners]
+    own, asked = counts(theirs != 0), counts(mine != 0)[owners]
     share: Floats = (both / np.maximum(own + asked - both, 1)).astype(np.float32)
     share[(own == 0) | (asked == 0)] = np.nan
     return share
@@ -42,9 +46,8 @@ def fill(context: Context, out: Floats) -> None:
     anchor = context.queries.anchor
     if anchor.attributes.any():
         theirs, mine = columns.attributes[rows], anchor.attributes
-        both = np.count_nonzero(met(theirs, mine, owners), axis=1).astype(np.float32)
-        names = met(theirs >> UPPER, mine >> UPPER, owners)
-        shared = np.count_nonzero(names, axis=1).astype(np.float32)
+        both = counts(met(theirs, mine, owners))
+        shared = counts(met(theirs >> UPPER, mine >> UPPER, owners))
         out[:, 0] = jaccard(theirs, mine, both, owners)
         shared[np.isnan(out[:, 0])] = np.nan
         out[:, 1] = shared
@@ -53,8 +56,7 @@ def fill(context: Context, out: Floats) -> None:
         out[:, :3] = np.nan
     if anchor.materials.any():
         made_of, mine = columns.materials[rows], anchor.materials
-        both = np.count_nonzero(met(made_of, mine, owners), axis=1).astype(np.float32)
-        out[:, 3] = jaccard(made_of, mine, both, owners)
+        out[:, 3] = jaccard(made_of, mine, counts(met(made_of, mine, owners)), owners)
     else:
         out[:, 3] = np.nan
 

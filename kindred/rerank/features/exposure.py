@@ -19,7 +19,7 @@ def fill(context: Context, out: Floats) -> None:
     if exposure is None:
         out[:, :-1] = np.nan
     else:
-        np.take(exposure.gather(context.rows), PLACES, axis=1, out=out[:, :-1], mode="clip")
+        out[:, :-1] = exposure.gather(context.rows).take(PLACES, axis=1)
     if pairs is None:
         out[:, -1] = np.nan
     else:

@@ -16,7 +16,7 @@ def fill(context: Context, out: Floats) -> None:
     if history is None:
         out[:, :-1] = np.nan
     else:
-        np.take(history.gather(rows), PLACES, axis=1, out=out[:, :-1], mode="clip")
+        out[:, :-1] = history.gather(rows).take(PLACES, axis=1)
     created = context.corpus.columns.created[rows]
     age = (context.queries.now[context.owners] - created) / DAY
     out[:, -1] = np.where((created > 0) & (age >= 0), age, np.nan)

@@ -59,17 +59,20 @@ def fill(context: Context, out: Floats) -> None:
     out[:, 8] = price - np.log(np.maximum(anchor.price, 1.0))[owners]
     out[:, 9] = price - seeds.mean(log_price(columns, seeds.rows))[owners]
     out[:, 10] = price
-    out[:, 11] = kilometres(context, anchor.lat, anchor.lon)
-    out[:, 12] = kilometres(context, queries.lat, queries.lon)
+    lats, lons = columns.lat[rows], columns.lon[rows]
+    out[:, 11] = kilometres(anchor.lat, anchor.lon, lats, lons, owners)
+    out[:, 12] = kilometres(queries.lat, queries.lon, lats, lons, owners)
 
 
-def kilometres(context: Context, lat: Doubles, lon: Doubles) -> Doubles:
-    """float64[n] from each query's place float64[Q] to its candidates; NaN unknown."""
-    if np.isnan(lat).all():
-        return np.full(len(context.rows), np.nan)
-    columns, rows, owners = context.corpus.columns, context.rows, context.owners
-    metres = haversine(lat[owners], lon[owners], columns.lat[rows], columns.lon[rows])
-    return metres / KILOMETRE
+def kilometres(
+    lat: Doubles, lon: Doubles, lats: Doubles, lons: Doubles, owners: Rows
+) -> Doubles | float:
+    """float64[n] from each query's place float64[Q] to its candidates'; NaN unknown."""
+    if len(lat) == 1:
+        if np.isnan(lat[0]):
+            return np.nan
+        return haversine(float(lat[0]), float(lon[0]), lats, lons) / KILOMETRE
+    return haversine(lat[owners], lon[owners], lats, lons) / KILOMETRE
 
 
 def _share(name: str, meaning: str, why: str) -> Feature:

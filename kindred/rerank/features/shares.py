@@ -49,8 +49,8 @@ class Weighted:
             total = float(weights.sum())
             if total <= 0:
                 return np.full(len(theirs), np.nan, np.float32)
-            equal = (theirs[:, None] == mine[None, :]).astype(np.float32)
-            share: Floats = equal @ (weights / np.float32(total))
+            equal = (mine[:, None] == theirs[None, :]).astype(np.float32)
+            share: Floats = (weights / np.float32(total)) @ equal
         else:
             span = max(int(mine.max(initial=-1)), int(theirs.max(initial=-1))) + 2
             keys, inverse = np.unique(self.owners * span + mine + 1, return_inverse=True)

@@ -44,6 +44,7 @@ def cosine(candidates: Floats, has: Mask, queries: Floats, asks: Mask, owners: R
 def fill(context: Context, out: Floats) -> None:
     """A column a space for the session's mean, one more for the newest seed where it is asked."""
     column = 0
+    single = is_single(context)
     for space in SPACES:
         width = 1 + (space in NEWEST_TOO)
         part = out[:, column : column + width]
@@ -57,11 +58,19 @@ def fill(context: Context, out: Floats) -> None:
         part[:, 0] = cosine(vectors, has, mean, asks_mean, context.owners)
         if width == 1:
             continue
-        last, asks_last = context.queries.last_vectors(space, table)
-        if len(mean) == 1 and np.array_equal(mean, last):
-            part[:, 1] = part[:, 0]  # a single seed, as a widget asks
+        if single:
+            part[:, 1] = part[:, 0]
         else:
+            last, asks_last = context.queries.last_vectors(space, table)
             part[:, 1] = cosine(vectors, has, last, asks_last, context.owners)
+
+
+def is_single(context: Context) -> bool:
+    """Whether one query asks by one seed alone, as a widget does: its mean is its newest."""
+    queries = context.queries
+    seeds = queries.seeds
+    same = len(queries) == 1 == len(seeds) and seeds[0] == queries.anchor.row[0]
+    return bool(same and not len(queries.dislikes) and not queries.inline)
 
 
 GROUP = FeatureGroup(

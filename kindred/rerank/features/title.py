@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from kindred.indexer.traits import Hashes
-from kindred.rerank.features.attributes import met
+from kindred.indexer.traits import WIDTHS, Hashes
+from kindred.rerank.features.attributes import counts, met
 from kindred.rerank.features.group import Context, Feature, FeatureGroup
 from kindred.retrieval.queries import Queries
 from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
 
 K1, B = 1.2, 0.75
 WORD_BITS = 32
+ONES = np.ones(WIDTHS["words"], np.float32)
 
 
 def fill(context: Context, out: Floats) -> None:
@@ -26,10 +27,10 @@ def fill(context: Context, out: Floats) -> None:
         return
     anchor, words = context.queries.anchor.words, context.corpus.columns.words[context.rows]
     idf = idf_of(words)
-    all_of_it = idf.sum(axis=1)
-    shared = np.where(met(words, anchor, owners), idf, np.float32(0)).sum(axis=1)
-    asked = idf_of(anchor).sum(axis=1)[owners]
-    length = np.count_nonzero(words, axis=1) / max(idf_of.mean_length, 1e-9)
+    all_of_it = idf @ ONES
+    shared = (met(words, anchor, owners) * idf) @ ONES
+    asked = (idf_of(anchor) @ ONES)[owners]
+    length = counts(words != 0) / np.float32(max(idf_of.mean_length, 1e-9))
     out[:, 0] = shared * (K1 + 1) / (1 + K1 * (1 - B + B * length))
     out[:, 1] = shared / np.maximum(all_of_it + asked - shared, 1e-9)
     out[(all_of_it == 0) | (asked == 0), :2] = np.nan
