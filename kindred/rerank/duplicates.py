@@ -87,7 +87,7 @@ def near_ones(candidates: Candidates, tables: Tables, first: int, least: float) 
         far = np.zeros_like(shared)
         for table in (tables[space] for space in SPACES if space in tables):
             vectors, present = table.gather(rows.ravel())
-            cube = vectors.reshape(*rows.shape, -1)
+            cube = vectors.reshape(*rows.shape, table.dim)
             there = present.reshape(rows.shape)
             both = there[:, :, None] & there[:, None, :]
             shared |= both
