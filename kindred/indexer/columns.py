@@ -137,6 +137,16 @@ class Columns:
         return self._column("ad_rate_bp")
 
     @property
+    def flat_fee(self) -> Doubles:
+        """float64[size] in minor units, for all the views of an auction campaign; NaN unknown."""
+        return self._column("flat_fee")
+
+    @property
+    def target_views(self) -> NDArray[np.int32]:
+        """int32[size]: views that an auction campaign has bought; 0 unknown."""
+        return self._column("target_views")
+
+    @property
     def created(self) -> Rows:
         """int64[size] in microseconds UTC; 0 unknown."""
         return self._column("created")

@@ -3,7 +3,7 @@
 With probability ε the first k of an answer come in uniformly random order, else as the funnel
 ordered them. An item's propensity is the chance that it stands where it stands under both:
 (1 - ε) · [the funnel puts it there] + ε / k. What a rule put at its place stays there for certain,
-and the others change places among themselves.
+what an auction did with the chance of its draw, and the others change places among themselves.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ def seed_of(decision_id: str) -> np.random.Generator:
 
 
 def as_ordered(ranked: Ranked, k: int) -> Explored:
-    """The first k of each query as they are: propensity 1."""
+    """The first k of each query as they are: propensity 1, but for what an auction drew."""
     inside = ranked.candidates.ranks < k
     return Explored(
         ranked=ranked,
-        propensity=np.where(inside, 1.0, np.nan),
+        propensity=np.where(inside, certain(ranked), np.nan),
         explore=np.zeros(len(inside), np.bool_),
     )
 
@@ -55,7 +55,8 @@ def explored(ranked: Ranked, k: int | Rows, share: float, random: np.random.Gene
     order = np.arange(len(ranks))
     order[at] = at[np.lexsort((key[at], owners[at]))]
     movable = np.maximum(np.bincount(owners[at], minlength=candidates.query_count), 1)[owners]
-    chance = np.where(moves, (1.0 - share) * (order == np.arange(len(order))) + share / movable, 1)
+    free = (1.0 - share) * (order == np.arange(len(order))) + share / movable
+    chance = np.where(moves, free, certain(ranked))
     return Explored(
         ranked=replace(
             ranked, candidates=candidates.take(order), sponsored=ranked.sponsored[order]
@@ -63,3 +64,10 @@ def explored(ranked: Ranked, k: int | Rows, share: float, random: np.random.Gene
         propensity=np.where(inside, np.minimum(chance, 1.0), np.nan),
         explore=drawn,
     )
+
+
+def certain(ranked: Ranked) -> Doubles:
+    """float64[n]: chance of what stands still: 1, at auction places that of the draw."""
+    if ranked.drawn is None:
+        return np.ones(len(ranked.candidates))
+    return np.where(np.isnan(ranked.drawn), 1.0, ranked.drawn)

@@ -8,25 +8,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from kindred.indexer.store.port import Plan
 from kindred.rerank.arrange import arranged, boosted
+from kindred.rerank.auction_pool import Deliveries
+from kindred.rerank.auction_stage import Auction
 from kindred.rerank.blend import blend
 from kindred.rerank.calibration import Calibration
 from kindred.rerank.exclude import Exclusions
 from kindred.rerank.features import Context, assemble
 from kindred.rerank.lambdamart import Ranker
-from kindred.rerank.pins import pins_of, with_pinned
+from kindred.rerank.pins import Pins, pins_of, with_pinned
 from kindred.rerank.rules import RuleBook
 from kindred.rerank.trail import Trail
 from kindred.retrieval.merge import Weights
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.recall import recall
 from kindred.retrieval.sources import Corpus
-from kindred.schemas.ranking import Candidates, Mask, Rows
+from kindred.schemas.ranking import Candidates, Doubles, Mask, Rows
 from kindred.schemas.settings import BlendSettings, DiversitySettings, RecallSettings
 
 Stage = Literal["recall", "rank", "blend"]
@@ -45,6 +48,10 @@ class Funnel:
     """Learned weights of the merge; None: those of `recall`"""
     rules: RuleBook | None = None
     """What merchandisers want otherwise; None: nothing"""
+    deliveries: Deliveries | None = None
+    """Views that auction items have had; None leaves auctions out"""
+    auction_ranker: Ranker | None = None
+    """Scores the items of an auction's pool; None: their similarity to the question does"""
     diversity: DiversitySettings | None = None
     """None: near-duplicates stay, and nothing is spread, as measurements of an order want it"""
 
@@ -62,6 +69,8 @@ class Asked:
     """Reason -> catalogue rows that may not come back, such as what was bought already"""
     visitor: str | None = None
     """The user's id: what they sell themselves may not come back"""
+    chance: np.random.Generator | None = None
+    """What draws the items of auction places; None leaves these places to everybody"""
 
 
 NOTHING_BESIDE = Asked()
@@ -75,7 +84,10 @@ class Ranked:
     sponsored: Mask
     """bool[n]: in the list as a sponsored item"""
     fixed: Mask | None = None
-    """bool[n]: at a place that a rule gave it, which chance leaves alone; None: none is"""
+    """bool[n]: at a place that a rule or an auction gave it, which chance leaves alone; None: none
+    is"""
+    drawn: Doubles | None = None
+    """float64[n]: chance of what was drawn to its auction place, NaN elsewhere; None: no draw"""
     plans: dict[str, Plan]
     """How each vector space was searched"""
     ms: dict[str, float]
@@ -121,6 +133,7 @@ def run(
         plans=recalled.plans,
         ms={**ms, **ranked.ms},
         fixed=ranked.fixed,
+        drawn=ranked.drawn,
         left_out={**_counted({"mismatch": int(recalled.mismatched.sum())}), **ranked.left_out},
         degraded=(*recalled.degraded, *ranked.degraded),
     )
@@ -170,6 +183,11 @@ def order(
         candidates = candidates.take(within)
         if trail is not None:
             trail.note("depth", candidates)
+    auction = None
+    if until == "blend" and not late and len(candidates):
+        auction = auction_of(funnel, queries, asked, exclusions, pins)
+    if auction is not None:
+        candidates = auction.entered(candidates)
     paid = np.zeros(len(candidates), np.bool_)
     if until != "recall" and not late and len(candidates):
         # Without a ranker too: what the log has of answers is what the first one learns from.
@@ -178,15 +196,16 @@ def order(
         at = lap("features", at)
         if funnel.ranker is not None:
             score = funnel.ranker.score(features)
-            candidates = candidates.with_columns(score=score).sorted_by(score)
+            scored = candidates.with_columns(score=score)
+            if auction is not None:
+                scored = auction.parted(scored)
+            assert scored.score is not None
+            candidates = scored.sorted_by(scored.score)
             at = lap("rank", at)
             if trail is not None:
                 trail.note("rank", candidates)
         if until == "blend" and candidates.score is not None and funnel.calibration is not None:
-            shown_on = queries.platforms
-            probability = funnel.calibration.probability(
-                candidates.score, None if shown_on is None else shown_on[candidates.queries]
-            )
+            probability = calibrated(funnel.calibration, queries, candidates)
             candidates, paid = blend(
                 candidates.with_columns(probability=probability),
                 corpus.columns,
@@ -196,7 +215,7 @@ def order(
                 acting,
             )
             at = lap("blend", at)
-    fixed = None
+    fixed = drawn = None
     if until == "blend":
         if candidates.score is None:
             candidates = boosted(candidates, acting)
@@ -206,15 +225,46 @@ def order(
         )  # fmt: skip
         candidates, paid, fixed = final.candidates, paid[final.entries], final.fixed
         left_out |= final.left_out
-        lap("arrange", at)
+        at = lap("arrange", at)
+    if auction is not None and fixed is not None:
+        assert funnel.calibration is not None
+        assert asked.chance is not None
+        candidates, paid, fixed, drawn = auction.placed(
+            candidates, paid, fixed, k, asked.chance,
+            partial(calibrated, funnel.calibration, queries), funnel.auction_ranker,
+        )  # fmt: skip
+        if trail is not None:
+            trail.note("auction", candidates)
+        lap("auction", at)
     return Ranked(
         candidates=candidates,
         sponsored=paid,
         fixed=fixed,
+        drawn=drawn,
         left_out=left_out,
         plans={},
         ms=ms,
         degraded=tuple(degraded),
+    )
+
+
+def auction_of(
+    funnel: Funnel, queries: Queries, asked: Asked, exclusions: Exclusions, pins: Pins | None
+) -> Auction | None:
+    """The auction of a batch; None where there is none, or no ranker to tell what it costs."""
+    settings, held = funnel.blend.auction, funnel.deliveries
+    ranked = funnel.ranker is not None and funnel.calibration is not None
+    if not (settings.places and ranked and held is not None and asked.chance is not None):
+        return None
+    return Auction.of(queries, funnel.corpus, held, settings, exclusions, pins)
+
+
+def calibrated(calibration: Calibration, queries: Queries, candidates: Candidates) -> Doubles:
+    """float64[n]: the probabilities of scored candidates, each by its platform's curve."""
+    assert candidates.score is not None
+    shown_on = queries.platforms
+    return calibration.probability(
+        candidates.score, None if shown_on is None else shown_on[candidates.queries]
     )
 
 
