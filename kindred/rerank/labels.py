@@ -22,6 +22,8 @@ from kindred.schemas.settings import JoinSettings
 Labels = NDArray[np.int8]
 ACTIONS: tuple[str, ...] = tuple(OUTCOMES)
 """Outcomes by grade less one; the middle four are those between."""
+CLICKED, BOUGHT = 1, 6
+"""Labels that no order changes."""
 MIDDLE = slice(CLICK + 1, PURCHASE)
 ENOUGH = 30
 """An action seen less often keeps its place in the plain order of grades."""

@@ -165,6 +165,7 @@ def fit_ranker(
     names: tuple[str, ...],
     settings: RankerSettings,
     *,
+    name: str = "graded",
     seed: int,
     threads: int = 0,
     on_tree: Callable[[int], None],
@@ -200,7 +201,7 @@ def fit_ranker(
         ],
     )
     best = booster.best_iteration or settings.trees
-    return Ranker.from_text(booster.model_to_string(num_iteration=best)), best
+    return Ranker.from_text(booster.model_to_string(num_iteration=best), name), best
 
 
 def grow_ranker(
@@ -209,6 +210,7 @@ def grow_ranker(
     settings: RankerSettings,
     *,
     trees: int,
+    name: str = "graded",
     seed: int,
     threads: int = 0,
     on_tree: Callable[[int], None],
@@ -222,7 +224,7 @@ def grow_ranker(
         num_boost_round=trees,
         callbacks=[lambda _: on_tree(1)],
     )
-    return Ranker.from_text(booster.model_to_string())
+    return Ranker.from_text(booster.model_to_string(), name)
 
 
 def _params(

@@ -19,6 +19,7 @@ from kindred.indexer.models import Artefact
 from kindred.indexer.representations import SPACES, full_name
 from kindred.indexer.stages import Made, Stage
 from kindred.indexer.store.tables import VectorTable
+from kindred.rerank.alternatives import wanted_goals
 from kindred.rerank.artefact import to_artefact
 from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import Examples, cut_sessions, joined
@@ -34,7 +35,7 @@ from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 
-CODE = 7
+CODE = 8
 """Revision of what the ranker's stage does."""
 PAST = "_past"
 """Suffix of the stages that the ranker learns over: made of what came before its window."""
@@ -177,7 +178,7 @@ def joined_stage(
             parts = split_lists(
                 joined, until, size, chosen, settings.join, seed=seed, on_lists=on_lists
             )
-        with progress.task("grow trees", chosen.trees) as on_tree:
+        with progress.task("grow trees", len(wanted_goals(chosen)) * chosen.trees) as on_tree:
             return train_on_lists(parts, chosen, seed=seed, threads=threads, on_tree=on_tree)
 
     def make(_: Mapping[str, Artefact], progress: Progress) -> Made:

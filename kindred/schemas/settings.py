@@ -516,6 +516,19 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
 class RankerSettings(Settings, frozen=True, kw_only=True):
     """LightGBM lambdarank (SPEC §3.7)."""
 
+    objective: Literal["auto", "binary", "graded", "pairs", "ensemble"] = "auto"
+    """What is learned from shown lists: purchases alone (`binary`), what came of each item with the
+    `weights` below for items (`graded`) or with weights for pairs of them, by the purchases that
+    each outcome leads to (`pairs`), or the mean of several (`ensemble`). `auto` trains them all:
+    the ensemble serves unless another leads it clearly on the lists that training stops by. From
+    what people did next there is one thing to learn, whatever stands here."""
+    ensemble: Annotated[tuple[Literal["binary", "graded", "pairs"], ...], Meta(min_length=1)] = (
+        "binary",
+        "graded",
+    )
+    """What the ensemble is the mean of, each standardised."""
+    middle_actions: bool = True
+    """False: watch, cart, offer and buy now count as clicks, as in eBay's first phase."""
     trees: Positive = 300
     """At most this many; early stopping may end sooner."""
     leaves: Annotated[int, Meta(ge=2, le=255)] = 31

@@ -115,7 +115,7 @@ def shown_lists(
     """Order what was shown anew: would the bought items have stood higher?
 
     The ranker learns from joined impressions before the split and is asked about later ones,
-    beside the order shown, the merge's, popularity, and a ranker that knows purchases alone.
+    beside the order shown, the merge's, popularity, and each objective that was tried.
     Intervals are 95 % bootstrap over visitors, differences are paired, and lists in random order
     are told apart: no position favours anything there.
     """
