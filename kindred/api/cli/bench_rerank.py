@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 @click.option(
     "--requests", default=300, show_default=True, type=click.IntRange(50), help="To measure."
 )
+@click.option(
+    "--clock", default="wall", show_default=True, type=click.Choice(["wall", "cpu"]),
+    help="What is told: `cpu` leaves out what other processes take, on a machine that is not idle.",
+)  # fmt: skip
 @click.option("--seed", default=7, show_default=True, help="Seed of the marketplace.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
 @json_option
@@ -37,13 +41,14 @@ def rerank(
     candidates: int,
     trees: int,
     requests: int,
+    clock: Literal["wall", "cpu"],
     seed: int,
     output: Path | None,
     as_json: bool,
 ) -> None:
     """Order candidates of a drawn marketplace: features, trees, blend, beside the trees alone.
 
-    On one core, and nothing is kept. A million items take about 1.5 GB and two minutes.
+    On one core, and nothing is kept. A million items take about 1.5 GB and a few minutes.
     """
     from kindred.api.supervisor import ONE_THREAD
 
@@ -52,7 +57,9 @@ def rerank(
     from kindred.api.bench.rerank import Plan, run_rerank
     from kindred.schemas.clock import micros_now
 
-    plan = Plan(items=items, candidates=candidates, trees=trees, requests=requests, seed=seed)
+    plan = Plan(
+        items=items, candidates=candidates, trees=trees, requests=requests, seed=seed, clock=clock
+    )
     result = run_rerank(plan, micros_now(), terminal_progress())
     write_result(result, output)
     if as_json:
@@ -64,7 +71,8 @@ def rerank(
 def _show(result: RerankBench) -> None:
     title = (
         f"{result.candidates} candidates × {result.features} features × {result.trees} trees of "
-        f"{result.leaves} leaves, {result.items:,} items, {result.requests} requests (ms)"
+        f"{result.leaves} leaves, {result.items:,} items, "
+        f"{result.requests} requests (ms, {result.clock})"
     )
     rows: list[tuple[str, Spread]] = [("re-ranking", result.rerank)]
     rows += [(f"  {name}", spread) for name, spread in result.stages.items()]
