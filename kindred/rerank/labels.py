@@ -123,7 +123,7 @@ def usable(
 
     The window of actions must be closed, unless `open_actions`; that for a purchase, unless
     `open_purchases`: what may still come counts as not done. A row that the join calls final is
-    known from its end on.
+    known from its end on. What stood at an auction place is left out: it was drawn, not ranked.
     """
     known_until = min(until, shown.newest)
     final = ~shown.censored & (until > shown.newest)
@@ -133,7 +133,7 @@ def usable(
         clicked = shown.outcomes[:, CLICK]
         waits = (clicked < until) & (clicked > known_until - windows.purchase_days * DAY)
         closed &= ~waits
-    return closed | final
+    return (closed | final) & ~shown.auctioned
 
 
 def inverse_propensity(propensity: Doubles, clip: float) -> Floats:

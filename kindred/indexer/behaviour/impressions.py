@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kindred.events.shown import JOINED_SCHEMA
 from kindred.schemas.clock import DAY
 from kindred.schemas.event import Platform
+from kindred.schemas.item import Campaign
 from kindred.schemas.ranking import Doubles, Mask, Rows
 
 OUTCOMES: dict[str, tuple[str, ...]] = {
@@ -70,6 +71,8 @@ class Impressions:
     """uint8[n]: `FormatBits` of the moment"""
     censored: Mask
     """bool[n]: a window was open when the rows were joined"""
+    auctioned: Mask
+    """bool[n]: at an auction place, which no ranker's order gave it"""
     outcomes: Rows
     """int64[n, 6]: first moment of each of OUTCOMES, NEVER where it did not happen"""
 
@@ -116,7 +119,7 @@ class Impressions:
 
 _ARRAYS = (
     "subject", "platform", "explore", "at", "seed",
-    "row", "position", "propensity", "formats", "censored", "outcomes",
+    "row", "position", "propensity", "formats", "censored", "auctioned", "outcomes",
 )  # fmt: skip
 
 
@@ -141,6 +144,7 @@ def load_impressions(
         pl.col("row", "seed").fill_null(-1),
         pl.col("formats").fill_null(0),
         pl.col("explore", "censored").fill_null(value=False),
+        auctioned=(pl.col("campaign") == Campaign.PLX.value).fill_null(value=False),
         platform=_platform(),
         subject=_subject_hash(),
         **{
@@ -214,6 +218,7 @@ def _columns(frame: pl.DataFrame) -> Impressions:
         propensity=frame["propensity"].to_numpy(),
         formats=frame["formats"].to_numpy(),
         censored=frame["censored"].to_numpy(),
+        auctioned=frame["auctioned"].to_numpy(),
         outcomes=frame.select(*OUTCOMES).to_numpy().reshape(len(frame), len(OUTCOMES)),
     )
 
