@@ -6,15 +6,19 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 import structlog
 
 from kindred.api.answers import listed
-from kindred.api.decided import decided
+from kindred.api.asked_before import AskAgain, AskedBefore
+from kindred.api.decided import RECALL_SURFACE, decided
+from kindred.api.explaining import Prepared, look_up_absence, preview
 from kindred.api.neighbours import Known, find_neighbours
 from kindred.api.ports import ItemPage, Readiness
 from kindred.api.questions import Question, Questions
+from kindred.api.ruled import LiveRules, Visits
 from kindred.events.check import Batch
 from kindred.events.decision_log import DecisionLog
 from kindred.events.intake import EventIntake
@@ -32,6 +36,7 @@ from kindred.retrieval.sources import SOURCES, SPACES
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import InputError, KindredError, NotBuilt
 from kindred.schemas.item import Item
+from kindred.schemas.preview import Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
     BatchResult,
@@ -44,7 +49,9 @@ from kindred.schemas.query import (
 )
 from kindred.schemas.ranking import Floats
 from kindred.schemas.reasons import Explanation
+from kindred.schemas.rule import Rule, RuleHistory, RuleList, RuleResult
 from kindred.schemas.settings import KindredSettings
+from kindred.schemas.why import WhyNot, WhyNotRequest
 
 RETRY_AFTER = 30_000_000
 """Pause (µs) after an index version that could not be opened."""
@@ -57,14 +64,6 @@ class Bundle:
     live: Live
     funnel: Funnel
     versions: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A request understood."""
-
-    funnel: Funnel
-    question: Question
 
 
 class Service:
@@ -80,8 +79,14 @@ class Service:
         events: EventIntake,
         decisions: DecisionLog | None = None,
         clock: Callable[[], int] = micros_now,
+        *,
+        rules: LiveRules,
+        visits: Visits,
+        ask_again: AskAgain = lambda _: AskedBefore({}),
     ) -> None:
-        """`open_bundle(current)` gives a newer bundle, or None where the current one is newest."""
+        """`open_bundle(current)` gives a newer bundle, or None where the current one is newest;
+        `ask_again` the requests of logged decisions.
+        """
         self._catalogue = catalogue
         self._settings = settings
         self._open_bundle = open_bundle
@@ -90,6 +95,9 @@ class Service:
         )
         self._sessions = sessions
         self._decisions = decisions
+        self._ask_again = ask_again
+        self._rules = rules
+        self._visits = visits
         self._events = events
         self._clock = clock
         self._bundle: Bundle | None = None
@@ -110,13 +118,13 @@ class Service:
     ) -> Answer:
         """See Engine.similar."""
         bundle = self.bundle
-        made = self._prepared(bundle, request)
+        made = self._prepared(bundle, request, bundle.funnel)
         funnel, asked = made.funnel, made.question
         trail = Trail() if request.explain else None
         with bundle.live.reading():
             ranked = run(
-                funnel, asked.queries, k=request.k, deadline_ms=self._settings.api.deadline_ms,
-                trail=trail,
+                funnel, asked.queries, k=request.k, asked=made.asked,
+                deadline_ms=self._settings.api.deadline_ms, trail=trail,
             )  # fmt: skip
             ranked = replace(ranked, degraded=(*asked.degraded, *ranked.degraded))
             epsilon = self._settings.decisions.explore
@@ -143,11 +151,13 @@ class Service:
         wide = msgspec.structs.replace(bundle.funnel.recall, candidates=request.n)
         funnel = replace(bundle.funnel, recall=wide)
         trail = Trail() if request.explain else None
+        beside, unread = self._visits.asked(RECALL_SURFACE, request.subject, funnel.corpus.columns)
         with bundle.live.reading():
             ranked = run(
                 funnel,
                 asked.queries,
                 k=request.n,
+                asked=beside,
                 until="recall",
                 sources=request.sources,
                 trail=trail,
@@ -156,7 +166,7 @@ class Service:
                 bundle, ranked, request.n, decision_id,
                 None if trail is None else reasons(trail, funnel, asked, ranked, request.n),
             )  # fmt: skip
-            answer.degraded.extend(asked.degraded)
+            answer.degraded.extend((*asked.degraded, *unread))
             for source in sorted(set(request.sources or ()) & set(SPACES)):
                 if source not in bundle.funnel.corpus.tables:
                     answer.degraded.append(f"recall: the index has no {source} vectors")
@@ -167,6 +177,25 @@ class Service:
             shown = as_ordered(ranked, request.n)
             self._record(bundle, request, asked, answer, shown, 0.0, traceparent)
         return answer
+
+    def why_not(self, request: WhyNotRequest) -> WhyNot:
+        """See Engine.why_not."""
+        bundle = self.bundle
+        with bundle.live.reading():
+            return look_up_absence(
+                request, bundle.funnel, partial(self._prepared, bundle), self._catalogue,
+                bundle.versions,
+            )  # fmt: skip
+
+    def preview(self, request: PreviewRequest) -> Preview:
+        """See Engine.preview."""
+        bundle = self.bundle
+        with bundle.live.reading():
+            found = preview(
+                request, bundle.funnel, partial(self._prepared, bundle), self._ask_again,
+                bundle.versions, deadline_ms=self._settings.api.deadline_ms,
+            )  # fmt: skip
+        return msgspec.structs.replace(found, notes=list(self._settings.notes))
 
     def neighbors(
         self,
@@ -208,6 +237,22 @@ class Service:
         """See Engine.log_events."""
         return self._events.log(batch, traceparent)
 
+    def put_rules(self, rules: Sequence[Rule], by: str) -> RuleResult:
+        """See Engine.put_rules."""
+        return self._rules.put(rules, by)
+
+    def remove_rule(self, rule_id: str, by: str) -> bool:
+        """See Engine.remove_rule."""
+        return self._rules.remove(rule_id, by)
+
+    def list_rules(self, surface: str | None, active: bool | None) -> RuleList:
+        """See Engine.list_rules."""
+        return self._rules.listed(surface, active)
+
+    def rule_changes(self, rule_id: str | None, limit: int) -> RuleHistory:
+        """See Engine.rule_changes."""
+        return self._rules.history(rule_id, limit)
+
     def get_item(self, item_id: str) -> Item | None:
         """See Engine.get_item."""
         return self._catalogue.get(item_id)
@@ -241,12 +286,27 @@ class Service:
             if newer is None and self._bundle is None:
                 return 0
             if newer is not None:
-                old, self._bundle = self._bundle, newer
+                # No answer is made without the rules, not even the first one.
+                old, self._bundle = self._bundle, self._ruled(newer)
                 if old is not None:
                     # Requests under way still read the old version; its files stay until they end.
                     threading.Timer(10.0, old.live.close).start()
             assert self._bundle is not None
-            return self._bundle.live.apply_changes()
+            applied = self._bundle.live.apply_changes()
+            self._rules.refresh()
+            self._bundle = self._ruled(self._bundle)
+            return applied
+
+    def _ruled(self, bundle: Bundle) -> Bundle:
+        """The bundle with the rules as they are known now; itself where it has them."""
+        funnel, rules = bundle.funnel, self._rules
+        book = rules.book(bundle.live.columns, funnel.rules)
+        if book is funnel.rules:
+            return bundle
+        versions = {n: v for n, v in bundle.versions.items() if n != "rules"}
+        if rules.sequence:
+            versions["rules"] = str(rules.sequence)
+        return replace(bundle, funnel=replace(funnel, rules=book), versions=versions)
 
     def _newer_bundle(self) -> Bundle | None:
         """A newer version; one that cannot be opened is told, and tried again after a while."""
@@ -275,6 +335,8 @@ class Service:
         if self._bundle is not None:
             self._bundle.live.close()
         self._events.close()
+        self._rules.close()
+        self._visits.close()
         self._sessions.close()
         self._catalogue.close()
 
@@ -282,9 +344,8 @@ class Service:
         """See Engine.merge_visitor."""
         self._sessions.merge(anonymous, user_id)
 
-    def _prepared(self, bundle: Bundle, request: SimilarRequest) -> Prepared:
-        """The question of a request, and the funnel that the request asks to answer it."""
-        funnel = bundle.funnel
+    def _prepared(self, bundle: Bundle, request: SimilarRequest, funnel: Funnel) -> Prepared:
+        """The question of a request, and how it asks `funnel` to answer it."""
         asked = self._questions.similar(request, funnel, bundle.live.encoders)
         if relation_settings(funnel.recall, request.relation).sources:
             # The learned merge is one for what comes next, and a relation asks something else.
@@ -292,7 +353,9 @@ class Service:
         if not request.blend:
             plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
             funnel = replace(funnel, blend=plain)
-        return Prepared(funnel=funnel, question=asked)
+        beside, unread = self._visits.asked(request.surface, request.subject, funnel.corpus.columns)
+        asked = replace(asked, degraded=(*asked.degraded, *unread))
+        return Prepared(funnel=funnel, question=asked, asked=beside)
 
     def _answer(
         self,

@@ -6,17 +6,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import structlog
 
 from kindred.api import learning, representing
+from kindred.api.asked_before import asked_before
 from kindred.api.ids import time_ordered_id
 from kindred.api.material import catalogue_of
 from kindred.api.rolling import RollingBuilder
+from kindred.api.ruled import LiveRules, Visits
 from kindred.api.service import Bundle, Service
 from kindred.api.settings_file import load_settings as read_settings
+from kindred.events.bought import Bought
 from kindred.events.check import EventChecks
 from kindred.events.decision_log import DecisionLog
 from kindred.events.feature_names import keep_feature_names
@@ -41,6 +45,8 @@ from kindred.indexer.versions import COLUMNS, VECTORS, IndexFolder, Manifest
 from kindred.rerank.corpus import corpus_of
 from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.rerank.funnel import Funnel
+from kindred.rerank.rule_store import RuleStore
+from kindred.rerank.rules import RuleBook
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import ArtefactError, NotBuilt, SettingsError
 from kindred.schemas.progress import Progress
@@ -165,9 +171,19 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
         sessions,
         events,
         open_decision_log(workspace, settings, name),
+        rules=LiveRules(RuleStore.open(workspace.rules), catalogue, micros_now),
+        visits=open_visits(workspace, settings),
+        ask_again=partial(asked_before, workspace),
     )
     service.refresh()
     return service
+
+
+def open_visits(workspace: Workspace, settings: KindredSettings) -> Visits:
+    """What one process knows of its visitors; purchases are read only where a setting asks."""
+    days = settings.exclusions.bought_days
+    bought = Bought(workspace.log, workspace.lake, days) if days else None
+    return Visits(settings.exclusions, bought)
 
 
 def open_intake(workspace: Workspace, settings: KindredSettings) -> EventIntake:
@@ -214,6 +230,7 @@ def bundle_of(workspace: Workspace, settings: KindredSettings, live: Live) -> Bu
     artefacts = load_models(workspace, live.manifest.models)
     corpus = corpus_of(live.columns, live.tables, artefacts, settings, store=live.store)
     funnel = learning.funnel_of(corpus, artefacts.get("ranker"), settings, artefacts.get("merge"))
+    funnel = replace(funnel, diversity=settings.diversity)
     versions = {"index": live.manifest.version, **live.manifest.models}
     return Bundle(live=live, funnel=funnel, versions=versions)
 
@@ -272,8 +289,20 @@ def open_offline(workspace: Workspace, settings: KindredSettings) -> Offline:
             sequence = changes[-1].sequence
     tables = {space: VectorTable.load(folder / VECTORS / space) for space in manifest.spaces}
     artefacts = load_models(workspace, manifest.models)
+    funnel = learning.offline_funnel(columns, tables, artefacts, settings)
     return Offline(
-        funnel=learning.offline_funnel(columns, tables, artefacts, settings),
+        funnel=replace(funnel, diversity=settings.diversity, rules=_rules(workspace, columns)),
         action_weights=action_weights(settings.signals),
         versions={"index": manifest.version, **manifest.models},
     )
+
+
+def _rules(workspace: Workspace, columns: Columns) -> RuleBook | None:
+    """The rules as they are now; None where nobody wrote any."""
+    if not workspace.rules.exists():
+        return None
+    store = RuleStore.open(workspace.rules)
+    try:
+        return RuleBook(store.rules()[1], columns)
+    finally:
+        store.close()
