@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from kindred.rerank.fitting import (
-    STOPPING_PURCHASES,
     Goal,
     fit_on_all,
     fit_on_lists,
-    stopping_weights,
+    rank_weights,
 )
 from kindred.rerank.judged import Known, Parts
 from kindred.rerank.lambdamart import Ranker
@@ -34,6 +33,8 @@ ENSEMBLE = "ensemble"
 GOALS: tuple[Goal, ...] = ("binary", "pairs", "graded")
 NEEDED_PURCHASES = 10
 """Training lists with a purchase that all take but `graded`."""
+CHOOSING_PURCHASES = 20
+"""On the stopping lists, from which on they choose an objective; of fewer, chance would."""
 CLEAR = 1.96
 """Standard errors of a lead that counts."""
 
@@ -127,7 +128,7 @@ def choose(
 ) -> tuple[str, dict[str, Any]]:
     """(objective, report): the one asked for, or the ensemble unless another leads it clearly."""
     stopping = parts.stopping.labelled()
-    weights, counted = stopping_weights(stopping, parts, settings)
+    weights, counted = rank_weights(stopping, parts, settings, CHOOSING_PURCHASES)
     rows = weights > 0
     offsets, features = stopping.lists.offsets, stopping.lists.features
     ranks = {n: tied_ranks(r.score(features), offsets)[rows] for n, r in rankers.items()}
@@ -160,8 +161,8 @@ def _clear_leader(
     """(objective, why) from (mean, low, high) of each rank less that of `first`."""
     if len(leads) == 1:
         return first, "nothing else can be learned from so few purchases"
-    if bought < STOPPING_PURCHASES:
-        return first, f"{bought} purchases to choose by, {STOPPING_PURCHASES} needed"
+    if bought < CHOOSING_PURCHASES:
+        return first, f"{bought} purchases to choose by, {CHOOSING_PURCHASES} needed"
     ahead = [name for name, lead in leads.items() if name != first and lead[2] < 0]
     if not ahead:
         return first, "no other one leads it clearly"

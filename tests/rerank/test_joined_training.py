@@ -15,7 +15,7 @@ from kindred.indexer.behaviour.exposure import item_exposure, position_curve
 from kindred.indexer.behaviour.impressions import NEVER, PURCHASE
 from kindred.rerank.features import FEATURES
 from kindred.rerank.features.exposure import FROM_EXPOSURE, PAIR, PLACES
-from kindred.rerank.fitting import rank_loss, ranking_set, stopping_weights
+from kindred.rerank.fitting import rank_loss, ranking_set, rank_weights
 from kindred.rerank.gate import verdict
 from kindred.rerank.joined_training import refitted, train_on_lists
 from kindred.rerank.judged import Judged, Parts, known_lists, split_lists
@@ -294,8 +294,8 @@ def test_training_stops_by_purchases_found_more_often_further_up(parts: Parts):
     offsets, positions = part.lists.offsets, part.lists.shown.position[part.lists.at]
     assert looks[positions == 1].mean() > 2 * looks[positions == LENGTH].mean()
     ranks = tied_ranks(-positions, offsets)
-    plain, told = stopping_weights(part, parts, replace_settings(position_bias=False))
-    corrected, _ = stopping_weights(part, parts, SETTINGS)
+    plain, told = rank_weights(part, parts, replace_settings(position_bias=False), 20)
+    corrected, _ = rank_weights(part, parts, SETTINGS, 20)
     assert told == "purchases"
     loss = rank_loss(offsets, plain)(-positions)
     assert loss == pytest.approx(ranks[part.bought].mean())
@@ -310,7 +310,7 @@ def test_with_few_purchases_training_stops_by_those_to_be_expected(parts: Parts)
     for label, name in enumerate(order.report["buy_now"]["order"], 2):
         worth[label] = order.values[name]
     values = np.array([worth.get(int(label), 0.0) for label in part.labels])
-    weights, told = stopping_weights(part, parts, replace_settings(position_bias=False))
+    weights, told = rank_weights(part, parts, replace_settings(position_bias=False), 20)
     np.testing.assert_allclose(weights, values, rtol=1e-6)
     assert told.startswith("purchases to be expected")
     assert 0 < order.values["click"] < 1
