@@ -15,7 +15,7 @@ from kindred.indexer.behaviour.exposure import item_exposure, position_curve
 from kindred.indexer.behaviour.impressions import NEVER, PURCHASE
 from kindred.rerank.features import FEATURES
 from kindred.rerank.features.exposure import FROM_EXPOSURE, PAIR, PLACES
-from kindred.rerank.fitting import rank_loss, ranking_set, rank_weights
+from kindred.rerank.fitting import rank_loss, rank_weights, ranking_set
 from kindred.rerank.gate import verdict
 from kindred.rerank.joined_training import refitted, train_on_lists
 from kindred.rerank.judged import Judged, Parts, known_lists, split_lists
