@@ -16,6 +16,7 @@ from kindred.api.asked_before import AskAgain
 from kindred.api.questions import Question
 from kindred.indexer.catalogue import Catalogue
 from kindred.rerank.comparing import differences, expected, summed
+from kindred.rerank.explore import seed_of
 from kindred.rerank.funnel import NOTHING_BESIDE, Asked, Funnel, Ranked, run
 from kindred.rerank.rules import RuleBook
 from kindred.rerank.why_words import why_words
@@ -23,7 +24,7 @@ from kindred.rerank.whynot import Lost, why_not
 from kindred.retrieval.sources import SOURCES
 from kindred.schemas.errors import InputError, UnknownItem
 from kindred.schemas.partial import overlaid
-from kindred.schemas.preview import Preview, PreviewedList, PreviewRequest
+from kindred.schemas.preview import Expected, Preview, PreviewedList, PreviewRequest
 from kindred.schemas.query import SimilarRequest
 from kindred.schemas.rule import fault_in
 from kindred.schemas.settings import DiversitySettings, RecallSettings
@@ -68,7 +69,8 @@ def look_up_absence(
         known = catalogue.get(request.item_id) is not None
         lost = Lost(stage=LostAt.PENDING if known else LostAt.UNKNOWN)
     else:
-        lost = why_not(made.funnel, made.question.queries, row, k=k, asked=made.asked)
+        beside = replace(made.asked, chance=seed_of("why-not"))
+        lost = why_not(made.funnel, made.question.queries, row, k=k, asked=beside)
     return WhyNot(
         item_id=request.item_id,
         stage=lost.stage,
@@ -104,7 +106,7 @@ def preview(
     could not serve.
     """
     until = clock() + PATIENCE_S
-    tried = proposed(funnel, request)
+    tried = tried_funnel(funnel, request)
     requests: list[tuple[str | None, SimilarRequest]]
     left_out: Counter[str] = Counter()
     if request.request is not None:
@@ -139,7 +141,7 @@ def preview(
     )
 
 
-def proposed(funnel: Funnel, request: PreviewRequest) -> Funnel:
+def tried_funnel(funnel: Funnel, request: PreviewRequest) -> Funnel:
     """The funnel with what the request wants to try; InputError with the path at fault."""
     told, columns = request.settings, funnel.corpus.columns
     recall = overlaid(funnel.recall, told.recall, "$.settings.recall")
@@ -187,12 +189,15 @@ def _compared(
 ) -> PreviewedList:
     k, columns = request.k, funnel.corpus.columns
 
-    def answered(by: Funnel) -> Ranked:
+    def answered(by: Funnel) -> tuple[Ranked, Expected]:
         made = prepare(request, by)
-        queries, beside = made.question.queries, made.asked
-        return run(made.funnel, queries, k=k, asked=beside, deadline_ms=deadline_ms)
+        # Both draw the same lots.
+        beside = replace(made.asked, chance=seed_of(decision or "preview"))
+        queries = made.question.queries
+        ranked = run(made.funnel, queries, k=k, asked=beside, deadline_ms=deadline_ms)
+        return ranked, expected(ranked, columns, made.funnel.blend, k)
 
-    old, new = answered(funnel), answered(tried)
+    (old, current), (new, proposed) = answered(funnel), answered(tried)
     moved, entered, left = differences(old, new, k, columns)
     seed = request.item_id if request.item is None else request.item.item_id
     return PreviewedList(
@@ -201,8 +206,8 @@ def _compared(
         moved=moved,
         entered=entered,
         left=left,
-        current=expected(old, columns, k),
-        proposed=expected(new, columns, k),
+        current=current,
+        proposed=proposed,
         degraded=list(dict.fromkeys((*old.degraded, *new.degraded))),
     )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import msgspec
+import numpy as np
 import structlog
 
 from kindred.api.answers import listed
@@ -403,4 +404,6 @@ def reasons(
 ) -> list[Explanation]:
     """Why the first k of a single query's list stand where they do."""
     shown = ranked.candidates.head(k)
-    return explain(trail, funnel, asked.queries, shown, ranked.sponsored[: len(shown)])
+    n = len(shown)
+    drawn = None if ranked.drawn is None else ~np.isnan(ranked.drawn[:n])
+    return explain(trail, funnel, asked.queries, shown, ranked.sponsored[:n], drawn)

@@ -7,32 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 
 from kindred.indexer.columns import Columns
+from kindred.rerank.blend_cost import blend_costs, expected_fee, view_fee
 from kindred.rerank.funnel import Ranked
 from kindred.schemas.preview import Expected, Moved, Placed
-from kindred.schemas.ranking import Doubles
-
-RATE = 10_000
-"""Basis points of a whole."""
+from kindred.schemas.settings import BlendSettings
 
 
-def expected(ranked: Ranked, columns: Columns, k: int) -> Expected:
+def expected(ranked: Ranked, columns: Columns, settings: BlendSettings, k: int) -> Expected:
     """What the first k of a single query's list should come to; nulls without probabilities."""
     candidates = ranked.candidates
-    if candidates.probability is None:
+    if candidates.probability is None or not len(candidates):
         return Expected()
-    shown = candidates.probability[:k]
-    rows, paid = candidates.rows[:k], ranked.sponsored[:k]
-    rates = np.where(paid, columns.ad_rate_bp[rows] / RATE, 0.0)
+    shown, rows = candidates.probability[:k], candidates.rows[:k]
+    by_view = np.zeros(len(rows), np.bool_)
+    if ranked.drawn is not None:
+        by_view = ~np.isnan(ranked.drawn[:k])
+    by_sale = np.where(ranked.sponsored[:k], expected_fee(columns, rows, shown), 0.0)
+    cost = blend_costs(candidates, ranked.sponsored, ranked.drawn, columns, settings, k)
     return Expected(
         purchases=float(shown.sum()),
-        fee_minor=float(np.nansum(shown * rates * columns.price[rows])),
-        ndcg=gain(shown) / best - 1 if (best := gain(-np.sort(-candidates.probability)[:k])) else 0,
+        fee_minor=float(np.where(by_view, view_fee(columns, rows), by_sale).sum()),
+        ndcg=float(cost.ndcg[0]),
     )
-
-
-def gain(probabilities: Doubles) -> float:
-    """DCG of a list with its probabilities as gains."""
-    return float((probabilities / np.log2(np.arange(len(probabilities)) + 2)).sum())
 
 
 def summed(parts: Sequence[Expected]) -> Expected:

@@ -35,6 +35,8 @@ SAID_FEATURES = 3
 """What a sentence names, at most."""
 SAID_FROM = 0.1
 """A feature is named from this share of the largest contribution on."""
+STANDING = frozenset({"floor", "sponsored_max", "seller_cap"})
+"""Causes that are told although the place stayed the same."""
 RANKED = ("merge", "depth", "rank")
 """Stages whose places no move behind the ranker explains."""
 
@@ -67,29 +69,31 @@ def similarities(queries: Queries, corpus: Corpus, rows: Rows) -> dict[str, Doub
 
 
 def explain(
-    trail: Trail, funnel: Funnel, queries: Queries, shown: Candidates, paid: Mask
+    trail: Trail,
+    funnel: Funnel,
+    queries: Queries,
+    shown: Candidates,
+    paid: Mask,
+    drawn: Mask | None = None,
 ) -> list[Explanation]:
     """The reasons of every entry of `shown`: one question's answer as it is shown, in its order.
 
-    `paid` bool[n] says which of them stand there by their ad rate too.
+    `paid` bool[n] says which of them stand there by their ad rate too, `drawn` bool[n] which were
+    drawn to an auction place.
     """
     worth = None
     if shown.features is not None and shown.score is not None and funnel.ranker is not None:
         worth = contributions(funnel.ranker, shown.features)
     alike = similarities(queries, funnel.corpus, shown.rows)
-    prices = _price_adds(trail, funnel)
+    parts = blend_parts(trail, funnel, shown, paid)
     rates = funnel.corpus.columns.ad_rate_bp[shown.rows].tolist()
+    by_auction = np.zeros(len(shown), np.bool_) if drawn is None else drawn
     explained = []
     for at, row in enumerate(shown.rows.tolist()):
         features = told(shown.features, worth, at)
-        blended = _of(shown.blend, at)
-        probability = _of(shown.probability, at)
-        by_price = prices.get(row)
-        by_rate = None
-        if blended is not None and probability is not None and by_price is not None:
-            by_rate = blended - float(np.log(probability)) - by_price + funnel.blend.b
-        own = "rate" if paid[at] else "price" if (by_price or 0.0) > 0 else "others"
-        moves = moved(trail, row, at + 1, own)
+        adds = known_at(parts, at)
+        own = "rate" if paid[at] else "price" if adds.get("price", 0.0) > 0 else "others"
+        moves = moved(trail, row, at + 1, "auction" if by_auction[at] else own)
         explained.append(
             Explanation(
                 sentence=in_words(shown, at, features, moves, percent(rates[at])),
@@ -98,10 +102,11 @@ def explain(
                 base=None if worth is None else float(worth.base[at]),
                 merged=float(shown.merged[at]),
                 score=_of(shown.score, at),
-                probability=probability,
-                blend=blended,
-                rate_adds=by_rate,
-                price_adds=by_price,
+                probability=_of(shown.probability, at),
+                blend=_of(shown.blend, at),
+                rate_adds=adds.get("rate"),
+                price_adds=adds.get("price"),
+                rules_add=adds.get("rules"),
                 places=trail.places(row) | {"final": at + 1},
                 moves=moves,
             )
@@ -140,9 +145,11 @@ def moved(trail: Trail, row: int, final: int, own: str) -> list[Move]:
     before: int | None = None
     for step in trail.steps:
         after = step.place(row)
-        if before is not None and after is not None and step.stage not in RANKED:
+        if step.stage == "auction" and own == "auction" and after is not None:
+            moves.append(Move(stage="auction", cause="auction", before=before, after=after))
+        elif before is not None and after is not None and step.stage not in RANKED:
             cause = step.lost_to(row) or _cause(step, before, after, own)
-            if cause is not None:
+            if cause is not None and (before != after or cause in STANDING):
                 moves.append(Move(stage=step.stage, cause=cause, before=before, after=after))
         before = after or before
     if before is not None and before != final:
@@ -155,7 +162,7 @@ def _cause(step: Step, before: int, after: int, own: str) -> str | None:
     if before == after:
         return None
     if step.stage != "blend":
-        return "others" if step.lost else step.stage
+        return "diversity" if step.stage == "diversity" else "others"
     return own if after < before else "others"
 
 
@@ -196,16 +203,26 @@ def known_at(columns: Mapping[str, Doubles], at: int) -> dict[str, float]:
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def _of(column: Doubles | None, at: int) -> float | None:
-    return None if column is None else float(column[at])
+def blend_parts(trail: Trail, funnel: Funnel, shown: Candidates, paid: Mask) -> dict[str, Doubles]:
+    """float64[n] by part of the blend: `rate` against an item without one, `price`, `rules`.
 
-
-def _price_adds(trail: Trail, funnel: Funnel) -> dict[int, float]:
-    """By row, what the price adds to the blend; empty where nothing was blended."""
+    Nothing where nothing was blended; NaN for what came in behind the blend.
+    """
     step = trail.step("blend")
-    if step is None:
+    if step is None or shown.blend is None or shown.probability is None:
         return {}
-    found = step.candidates
-    prices = funnel.corpus.columns.price[found.rows]
-    adds = funnel.blend.c * price_term(prices, found.queries, 1)
-    return dict(zip(found.rows.tolist(), adds.tolist(), strict=True))
+    settings, columns, found = funnel.blend, funnel.corpus.columns, step.candidates
+    terms = settings.c * price_term(columns.price[found.rows], found.queries, 1)
+    order = np.argsort(found.rows)
+    at = np.minimum(np.searchsorted(found.rows, shown.rows, sorter=order), len(order) - 1)
+    price = np.where(found.rows[order[at]] == shown.rows, terms[order[at]], np.nan)
+    r0 = float(settings.r0_bp)
+    rates = np.clip(columns.ad_rate_bp[shown.rows], settings.rate_min_bp, settings.rate_max_bp)
+    rate = np.where(paid, settings.b * (np.log(rates / r0) + 1.0), 0.0)
+    rules = shown.blend - np.log(shown.probability) - price - (rate - settings.b)
+    return {"rate": rate, "price": price, "rules": np.round(rules, 9) + 0.0}
+
+
+def _of(column: Doubles | None, at: int) -> float | None:
+    value = None if column is None else float(column[at])
+    return None if value is None or np.isnan(value) else value

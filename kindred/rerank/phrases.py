@@ -64,13 +64,24 @@ FEATURE_WORDS: dict[str, tuple[Phrase, ...]] = {
     "seeds_in_leaf_category": _yes("same category", "another category"),
     "seeds_in_top_category": _yes("same department", "another department"),
     "category_levels": (
-        Phrase("same department", at_least=1),
+        Phrase("a close category", at_least=2),
+        Phrase("same department", "only the same department", at_least=1, below=2),
         Phrase("another department", below=1),
     ),
     "price_ratio": (
         Phrase("cheaper than the seed", below=-0.05),
         Phrase("about the seed's price", at_least=-0.05, below=0.05),
         Phrase("dearer than the seed", at_least=0.05),
+    ),
+    "session_price_gap": (
+        Phrase("cheaper than this visit's items", below=-0.05),
+        Phrase("about the price of this visit's items", at_least=-0.05, below=0.05),
+        Phrase("dearer than this visit's items", at_least=0.05),
+    ),
+    "user_price_gap": (
+        Phrase("cheaper than what this user takes", below=-0.05),
+        Phrase("at a price this user takes", at_least=-0.05, below=0.05),
+        Phrase("dearer than what this user takes", at_least=0.05),
     ),
     "price": (Phrase("a price that sells", "a price that sells less"),),
     "seed_km": _near("the seed"),
@@ -93,6 +104,9 @@ GROUP_WORDS: dict[str, Phrase] = {
     "history": Phrase("a good record with visitors", "a weaker record with visitors"),
     "exposure": Phrase("does well where it is shown", "does less well where it is shown"),
     "similarity": Phrase("close to the seed", "less close to the seed"),
+    "attributes": Phrase("its facts agree with the seed's", "its facts agree less"),
+    "title": Phrase("its title says what the seed's says", "its title says less of the seed's"),
+    "affinity": Phrase("to this user's taste", "less to this user's taste"),
 }
 """What is said of a group's features that have no phrase; a group that is not here tells each of
 its features by what it means."""
@@ -108,6 +122,7 @@ MOVE_WORDS: dict[str, str] = {
     "sponsored_max": "its ad rate of {rate} does not count: better sponsored items fill the quota",
     "seller_cap": "put behind others, as its seller has enough items above it",
     "duplicates": "put behind others, as it is nearly the same as one above it",
+    "auction": "stands at {after} because its campaign bought views",
     "diversity": "moved from {before} to {after} for variety",
     "explore": "stands at {after} by chance: this answer was drawn in random order",
 }
@@ -138,7 +153,7 @@ def feature_words(feature: str, value: float, adds: float) -> str | None:
     return next(own, GROUP_WORDS.get(group, Phrase(meaning))).said(adds)
 
 
-def move_words(cause: str, before: int, after: int, rate: str) -> str:
+def move_words(cause: str, before: int | None, after: int, rate: str) -> str:
     """What to say of a move, or of a rate that did not count."""
     words = MOVE_WORDS.get(cause, RULE_WORDS)
     return words.format(cause=cause.removeprefix(RULE), before=before, after=after, rate=rate)

@@ -60,11 +60,13 @@ TOOK_WORDS: dict[str, str] = {
     "mismatch": "it is near in content alone",
 }
 """By cause; any other is the name of a rule."""
+ORDERLY = frozenset({"seller_cap", "diversity", "duplicates"})
+"""Causes that say nothing about an item that the ranker put too far back anyway."""
 
 
 def why_words(lost: Lost, k: int) -> str:
     """The sentence of a lost item."""
-    took = [took_words(name) for name in lost.rules]
+    told = {name: took_words(name) for name in lost.rules}
     costs = cost_words(lost)
     return WHY_WORDS[lost.stage].format(
         conditions=", ".join(CONDITION_WORDS[name] for name in lost.conditions),
@@ -73,9 +75,9 @@ def why_words(lost: Lost, k: int) -> str:
         ranked=lost.places.get("rank", lost.places.get("merge")),
         candidates=lost.candidates,
         k=k,
-        rules=", ".join(took) or "its place went to another",
+        rules=", ".join(told.values()) or "its place went to another",
         costs=f"; against it: {', '.join(costs)}" if costs else "",
-        limits=f"; {', '.join(took)}" if took else "",
+        limits="".join(f"; {words}" for name, words in told.items() if name not in ORDERLY),
     )
 
 

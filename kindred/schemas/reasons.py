@@ -21,9 +21,10 @@ class Move(Record, frozen=True, kw_only=True, omit_defaults=False):
 
     stage: str
     cause: str
-    """`rate` and `price` are the item's own; `others` that others moved past it or fell behind it;
-    else the name of the rule."""
-    before: int
+    """`rate`, `price` and `auction` are the item's own; `others` that others moved past it or fell
+    behind it; else the name of the rule or limit."""
+    before: int | None = None
+    """Null for what came in at this stage."""
     after: int
 
 
@@ -49,6 +50,8 @@ class Explanation(Record, frozen=True, kw_only=True, omit_defaults=False):
     """What its ad rate adds to `blend`, against an item without one."""
     price_adds: float | None = None
     """What its price adds to `blend`, against the mean of the candidates."""
+    rules_add: float | None = None
+    """What rules that boost add to `blend`."""
     places: dict[str, int] = {}
     """Its place behind each stage, 1 = first, in the order of the stages: `merge`, `rank`, `blend`
     and those behind it; `final` is where it is shown."""
