@@ -142,6 +142,10 @@ class RuleBook:
         """Whether a name that was unknown when the tables were made may be known by now."""
         return self._waits and _sizes(self._columns) != self._sizes
 
+    def over(self, columns: Columns) -> bool:
+        """Whether it was made for these columns."""
+        return self._columns is columns
+
     def acting(self, queries: Queries, surface: str) -> Acting | None:
         """What acts on these questions; None where nothing does."""
         if not self.rules:
