@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from kindred.api.asked_before import flags_of
 from kindred.events.decision_log import LoggedDecision
 from kindred.indexer.columns import Columns
 from kindred.rerank.explore import Explored
 from kindred.rerank.features import SPECIFICATION
 from kindred.rerank.held import HeldCandidates, hold
+from kindred.rerank.shadow import SHADOW, STAGE, ShadowRanker, ShadowScores
 from kindred.retrieval.visitor import Seeds
 from kindred.schemas.decision import Decision, DecisionContext, Shown
 from kindred.schemas.query import Answer, SessionRecallRequest, SimilarRequest, Subject
@@ -35,6 +38,7 @@ class Decided:
     held: HeldCandidates
     degraded: tuple[str, ...]
     ms: dict[str, float]
+    shadow: ShadowRanker | None = None
 
     def record(self, writer: str, sequence: int) -> Decision:
         """The record of `schemas.decision`; an answer of recall alone shows nothing."""
@@ -42,6 +46,11 @@ class Decided:
         similar = isinstance(request, SimilarRequest)
         # What another ranker makes of recalled candidates, and shows, is not known here.
         items = answer.items if similar else []
+        candidates, versions = self.held.record(), answer.versions
+        shadow = self._shadow_scores()
+        if shadow is not None:
+            candidates = msgspec.structs.replace(candidates, shadow=shadow.scores.tolist())
+            versions = {**versions, SHADOW: shadow.version}
         return Decision(
             decision_id=answer.decision_id,
             occurred_at=self.occurred_at,
@@ -54,10 +63,10 @@ class Decided:
                 explore=self.explore[: len(items)].tolist(),
                 sponsored=[item.sponsored for item in items],
             ),
-            candidates=self.held.record(),
+            candidates=candidates,
             candidate_count=self.candidate_count,
             policy="funnel" if similar else "recall",
-            versions=answer.versions,
+            versions=versions,
             flags=flags_of(request),
             epsilon=self.epsilon,
             degraded=self.degraded,
@@ -67,6 +76,12 @@ class Decided:
             writer=writer,
             sequence=sequence,
         )
+
+    def _shadow_scores(self) -> ShadowScores | None:
+        features = self.held.features
+        if self.shadow is None or features is None or self.held.candidates.score is None:
+            return None
+        return self.shadow.score(features, self.answer.versions.get(STAGE))
 
 
 def decided(
@@ -80,10 +95,11 @@ def decided(
     epsilon: float,
     occurred_at: int,
     traceparent: str | None,
+    shadow: ShadowRanker | None = None,
 ) -> LoggedDecision:
     """What the log takes: nothing in it changes any more, and making the record is left to it.
 
-    `most` candidates are kept, with their features.
+    `most` candidates are kept, with their features; `shadow` scores these on the log's thread.
     """
     held = hold(shown.ranked.candidates, columns, most)
     of = Decided(
@@ -99,6 +115,7 @@ def decided(
         held=held,
         degraded=tuple(answer.degraded),
         ms=dict(answer.ms),
+        shadow=shadow,
     )
     return LoggedDecision(answer.decision_id, occurred_at, of.record, held.features)
 

@@ -31,6 +31,7 @@ from kindred.indexer.live import Live
 from kindred.rerank.explain import explain
 from kindred.rerank.explore import Explored, as_ordered, explored, seed_of
 from kindred.rerank.funnel import Funnel, Ranked, run
+from kindred.rerank.shadow import ShadowRanker
 from kindred.rerank.trail import Trail
 from kindred.retrieval.relations import related, relation_settings
 from kindred.retrieval.sources import SOURCES, SPACES
@@ -84,9 +85,10 @@ class Service:
         rules: LiveRules,
         visits: Visits,
         ask_again: AskAgain = lambda _: AskedBefore({}),
+        shadow: ShadowRanker | None = None,
     ) -> None:
         """`open_bundle(current)` gives a newer bundle, or None where the current one is newest;
-        `ask_again` the requests of logged decisions.
+        `ask_again` the requests of logged decisions. `shadow` scores what is logged.
         """
         self._catalogue = catalogue
         self._settings = settings
@@ -97,6 +99,7 @@ class Service:
         self._sessions = sessions
         self._decisions = decisions
         self._ask_again = ask_again
+        self._shadow = shadow
         self._rules = rules
         self._visits = visits
         self._events = events
@@ -394,7 +397,7 @@ class Service:
                 decided(
                     request, asked.seeds, answer, shown, bundle.funnel.corpus.columns,
                     most=self._settings.decisions.candidates, epsilon=epsilon,
-                    occurred_at=self._clock(), traceparent=traceparent,
+                    occurred_at=self._clock(), traceparent=traceparent, shadow=self._shadow,
                 )
             )  # fmt: skip
 

@@ -47,6 +47,7 @@ from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.rerank.funnel import Funnel
 from kindred.rerank.rule_store import RuleStore
 from kindred.rerank.rules import RuleBook
+from kindred.rerank.shadow import ShadowRanker
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import ArtefactError, NotBuilt, SettingsError
 from kindred.schemas.progress import Progress
@@ -174,6 +175,9 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
         rules=LiveRules(RuleStore.open(workspace.rules), catalogue, micros_now),
         visits=open_visits(workspace, settings),
         ask_again=partial(asked_before, workspace),
+        shadow=ShadowRanker(ModelStore(workspace.models), settings.ranker.shadow)
+        if settings.ranker.shadow
+        else None,
     )
     service.refresh()
     return service

@@ -47,7 +47,7 @@ CREATE TABLE writers (
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Decision)
 _LISTS = (
-    "sources", "recall_rank", "merged", "score", "probability", "blend", "ad_rate_bp",
+    "sources", "recall_rank", "merged", "score", "shadow", "probability", "blend", "ad_rate_bp",
     "price_minor", "formats", "seller_id",
 )  # fmt: skip
 _JSON = ("versions", "flags", "experiments", "ms")

@@ -46,6 +46,7 @@ DECISION_SCHEMA = pl.Schema(
         "candidate_recall_rank": pl.List(pl.UInt16()),
         "candidate_merged": pl.List(pl.Float32()),
         "candidate_score": pl.List(pl.Float64()),
+        "candidate_shadow": pl.List(pl.Float64()),
         "candidate_probability": pl.List(pl.Float64()),
         "candidate_blend": pl.List(pl.Float64()),
         "candidate_ad_rate_bp": pl.List(pl.UInt16()),

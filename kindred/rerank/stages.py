@@ -33,7 +33,7 @@ from kindred.rerank.merging import learned_weights
 from kindred.rerank.training import TooLittle, TrainedRanker, train_ranker
 from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
-from kindred.schemas.settings import KindredSettings
+from kindred.schemas.settings import KindredSettings, RankerSettings
 
 CODE = 8
 """Revision of what the ranker's stage does."""
@@ -124,7 +124,7 @@ def ranker_stages(
                 return Made(passed=False, reason=str(error), summary=str(error))
         return made_of(trained, {"learned from": "what people did next", "repeats": repeats})
 
-    parts = (settings.ranker, settings.recall, settings.signals)
+    parts = (learned_by(settings), settings.recall, settings.signals)
     ranker = Stage(
         name=name,
         code=CODE,
@@ -195,7 +195,7 @@ def joined_stage(
                 )
         return made_of(trained, {})
 
-    parts = (settings.ranker, settings.join)
+    parts = (learned_by(settings), settings.join)
     return Stage(
         name=name,
         code=CODE,
@@ -236,3 +236,8 @@ def sample(examples: Examples, most: int, rng: np.random.Generator) -> Examples:
     if len(examples) <= most:
         return examples
     return examples.take(np.sort(rng.choice(len(examples), most, replace=False)))
+
+
+def learned_by(settings: KindredSettings) -> RankerSettings:
+    """What of the ranker's settings training reads: a shadow changes nothing of it."""
+    return msgspec.structs.replace(settings.ranker, shadow="")

@@ -59,6 +59,8 @@ class CandidateColumns(Record, frozen=True, kw_only=True):
     """Place in the merge, 1 = first."""
     merged: list[float]
     score: list[float] | None = None
+    shadow: list[float] | None = None
+    """Scores of a ranker that does not serve: the version `ranker_shadow`."""
     probability: list[float] | None = None
     blend: list[float] | None = None
     ad_rate_bp: list[int]

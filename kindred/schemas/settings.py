@@ -516,6 +516,11 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
 class RankerSettings(Settings, frozen=True, kw_only=True):
     """LightGBM lambdarank (SPEC §3.7)."""
 
+    shadow: Annotated[str, Meta(pattern=r"^(candidate|[0-9]{6,})?$(?!\n)")] = ""
+    """A version of the ranker that scores what is answered without serving it, or `candidate`: the
+    newest one, where it is newer than the serving one. Its scores are logged beside those of the
+    serving one, and `kindred decisions shadow` compares them. Empty: none does."""
+
     objective: Literal["auto", "binary", "graded", "pairs", "ensemble"] = "auto"
     """What is learned from shown lists: purchases alone (`binary`), what came of each item with the
     `weights` below for items (`graded`) or with weights for pairs of them, by the purchases that
