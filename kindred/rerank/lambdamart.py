@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kindred.rerank.forest import Forest, compiled_walk, forest_of
 from kindred.rerank.objectives import PairObjective, pairs_of
 from kindred.schemas.ranking import Doubles, Floats, Rows
 from kindred.schemas.settings import RankerSettings
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 GAINS = (0, 1, 3, 7, 15, 31, 63)
 """Gain of grades 0 to 6."""
+SMOOTH = 10
+"""Rounds whose losses are averaged before training stops on them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,14 @@ class Member:
     """Of its scores on rows that stay the same, so that a score is a function of its row alone."""
     std: float = 1.0
     """Of those scores."""
+    forest: Forest | None = None
+    """The booster's trees for compiled code, where they are walked by it: the same scores"""
+
+    def scores(self, features: Floats) -> Doubles:
+        """float64[n] of float32[n, F]: the booster's own."""
+        if self.forest is not None:
+            return self.forest.score(features)
+        return _predicted(self.booster, features)
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,20 @@ class Ranker:
         """float64[n, M]: each member's own scores."""
         if not len(features):
             return np.zeros((0, len(self.members)))
-        return np.stack([_predicted(m.booster, features) for m in self.members], axis=1)
+        return np.stack([m.scores(features) for m in self.members], axis=1)
+
+    def compiled(self) -> Ranker:
+        """The same ranker with its trees walked by compiled code, where they can be.
+
+        SettingsError where numba is not installed.
+        """
+        compiled_walk()
+        members = tuple(
+            replace(m, forest=forest_of(m.booster.model_to_string())) for m in self.members
+        )
+        made = replace(self, members=members)
+        made.score(np.zeros((1, len(self.features)), np.float32))  # machine code is made or read
+        return made
 
     def contributions(self, features: Floats) -> Doubles:
         """float64[n, F + 1]: what each feature adds to a row's score (LightGBM's exact TreeSHAP).
@@ -173,16 +197,19 @@ def fit_ranker(
 ) -> tuple[Ranker, int]:
     """(ranker, trees): stops early on the development part's NDCG@10, which is unweighted.
 
-    With `stop_on`, which gives the development rows' scores a loss, it stops on that. Weights and
-    positions of the development part are never used: LightGBM would weigh its queries by them.
-    Deterministic for a seed and a number of threads.
+    With `stop_on`, which gives the development rows' scores a loss, it stops on that, smoothed over
+    SMOOTH rounds: every tree lifts and drops the few purchases. Weights and positions of the
+    development part are never used: LightGBM would weigh its queries by them. Deterministic
+    for a seed and a number of threads.
     """
     import lightgbm
 
     def loss(scores: Any, _: Any) -> tuple[str, float, bool]:
         assert stop_on is not None
-        return "loss", stop_on(np.asarray(scores, np.float64)), False
+        losses.append(stop_on(np.asarray(scores, np.float64)))
+        return "loss", float(np.mean(losses[-SMOOTH:])), False
 
+    losses: list[float] = []
     metric = "ndcg" if stop_on is None else "None"
     data = _dataset(train, names)
     check = lightgbm.Dataset(
