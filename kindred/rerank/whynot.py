@@ -151,7 +151,8 @@ def sources_of(candidates: Candidates, at: int) -> list[str]:
 def distances(found: Candidates, funnel: Funnel, queries: Queries, row: int) -> list[SpaceDistance]:
     """How near `row` is in each space that it and the question are in, what is nearest first."""
     corpus = funnel.corpus
-    allowed = corpus.planner.allowed(queries.filters[0]).rows
+    others = np.concatenate([queries.seeds, queries.dislikes, [row]])
+    allowed = np.setdiff1d(corpus.planner.allowed(queries.filters[0]).rows, others)
     told = []
     for space, table in corpus.tables.items():
         asked, asks = queries.vectors(space, table)

@@ -63,7 +63,7 @@ class SpaceDistance(Record, frozen=True, kw_only=True, omit_defaults=False):
     weakest: float | None = None
     """That of the last one that the space's source brought; null where it brought none."""
     rank: int
-    """Its place among all that pass the filter, by exact search; 1 is the nearest."""
+    """Its place among all that could come back, by exact search; 1 is the nearest."""
     quota: int
     """How many the source is asked for; 0: it is off."""
 
