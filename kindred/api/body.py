@@ -131,6 +131,21 @@ def decode_rules(batch: RuleBatch) -> tuple[list[Rule], list[int], list[RowError
     return _one_by_one(_rule, batch.rules, "rules")
 
 
+def all_refused(
+    refused: Sequence[RowError], places: Sequence[int], undecoded: Sequence[RowError]
+) -> list[RowError]:
+    """Errors of a batch of rules by place; those `refused` name places among the good ones and
+    paths behind a rule.
+    """
+    placed = [
+        RowError(
+            index=(at := places[row.index]), path=f"$.rules[{at}]{row.path}", reason=row.reason
+        )
+        for row in refused
+    ]
+    return sorted([*placed, *undecoded], key=lambda row: row.index)
+
+
 def _one_by_one(
     decoder: msgspec.json.Decoder[T], rows: Sequence[msgspec.Raw], what: str
 ) -> tuple[list[T], list[int], list[RowError]]:

@@ -9,13 +9,12 @@ from litestar import Request, delete, get, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter, SkipValidation
 
-from kindred.api.body import RuleBatch, StrictJSON, check_batch, decode_rules
+from kindred.api.body import RuleBatch, StrictJSON, all_refused, check_batch, decode_rules
 from kindred.api.calls import Calls
 from kindred.api.keys import caller_of, needs
 from kindred.api.problems import documented
 from kindred.api.routes.items import options
 from kindred.schemas.errors import UnknownRule
-from kindred.schemas.query import RowError
 from kindred.schemas.rule import RuleHistory, RuleList, RuleResult
 
 TAG = "rules"
@@ -60,11 +59,7 @@ async def put_rules(
     check_batch(len(data.rules), calls.max_batch, "rules")
     rules, places, errors = decode_rules(data)
     result = await calls.put_rules(rules, caller_of(request))
-    refused = [
-        RowError(index=(at := places[r.index]), path=f"$.rules[{at}]{r.path}", reason=r.reason)
-        for r in result.rejected
-    ]
-    rejected = sorted([*refused, *errors], key=lambda row: row.index)
+    rejected = all_refused(result.rejected, places, errors)
     return msgspec.structs.replace(result, rejected=rejected)
 
 
