@@ -289,6 +289,8 @@ def funnel_of(
     except VersionMismatch as error:
         structlog.get_logger("kindred").warning("the ranker does not serve", reason=str(error))
         return plain
+    if settings.api.compiled_ranker:
+        booster = booster.compiled()
     return replace(plain, ranker=booster, calibration=calibration)
 
 
