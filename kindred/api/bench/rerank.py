@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,7 @@ from kindred.rerank.calibration import Calibration
 from kindred.rerank.features import FEATURES, GROUPS, Context, assemble
 from kindred.rerank.funnel import Funnel, order
 from kindred.rerank.lambdamart import Ranker
+from kindred.schemas.errors import SettingsError
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import BlendSettings, RankerSettings, RecallSettings
@@ -60,6 +61,10 @@ class RerankBench(msgspec.Struct, frozen=True, kw_only=True):
     """`lightgbm.predict` alone."""
     ratio: float
     """Median of `rerank` in medians of `lightgbm`."""
+    compiled: Spread | None = None
+    """The trees walked by compiled code, where it is installed."""
+    compiled_rerank: Spread | None = None
+    """All of it with those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,8 +96,9 @@ def run_rerank(plan: Plan, now: int, progress: Progress) -> RerankBench:
         ranker=ranker,
         calibration=Calibration(scores[::500], np.geomspace(1e-4, 0.3, len(scores[::500]))),
     )
+    compiled = compiled_or_none(ranker)
     with progress.task("requests", plan.requests) as done:
-        took, stages = timed(funnel, asked, features, CLOCKS[plan.clock], done)
+        took, stages = timed(funnel, compiled, asked, features, CLOCKS[plan.clock], done)
     medians = {name: float(np.median(values)) for name, values in took.items()}
     return RerankBench(
         items=plan.items,
@@ -109,8 +115,18 @@ def run_rerank(plan: Plan, now: int, progress: Progress) -> RerankBench:
         assembly=Spread.of(took["assembly"]),
         groups={group.name: Spread.of(took[group.name]) for group in GROUPS},
         lightgbm=Spread.of(took["lightgbm"]),
+        compiled=None if compiled is None else Spread.of(took["compiled"]),
+        compiled_rerank=None if compiled is None else Spread.of(took["compiled rerank"]),
         ratio=round(medians["rerank"] / medians["lightgbm"], 3),
     )
+
+
+def compiled_or_none(ranker: Ranker) -> Ranker | None:
+    """The ranker with compiled trees, where numba is installed."""
+    try:
+        return ranker.compiled()
+    except SettingsError:
+        return None
 
 
 def grow(
@@ -142,6 +158,7 @@ def grow(
 
 def timed(
     funnel: Funnel,
+    compiled: Ranker | None,
     asked: Sequence[Asked],
     features: Sequence[Floats],
     clock: Callable[[], float],
@@ -172,6 +189,14 @@ def timed(
                 stages.setdefault(name, []).append(ms)
         other = features[(i + n // 2) % n]
         lap("lightgbm", partial(funnel.ranker.score, other), counts)
+        if compiled is not None:
+            lap("compiled", partial(compiled.score, features[(i + n // 5) % n]), counts)
+            away = asked[(i + n // 7) % n]
+            again = partial(
+                order, replace(funnel, ranker=compiled), away.queries, away.candidates, k=K,
+                until="blend", clock=clock,
+            )  # fmt: skip
+            lap("compiled rerank", again, counts)
         away = asked[(i + n // 3) % n]
         context = Context(away.queries, away.candidates, funnel.corpus)
         lap("assembly", partial(assemble, context), counts)
