@@ -134,7 +134,7 @@ def choose(
     ranks = {n: tied_ranks(r.score(features), offsets)[rows] for n, r in rankers.items()}
     first = ENSEMBLE if ENSEMBLE in rankers else next(iter(rankers))
     visitors = stopping.subject[stopping.lists.owners][rows]
-    leads = {n: _lead(rank - ranks[first], weights[rows], visitors) for n, rank in ranks.items()}
+    leads = {n: lead_of(rank - ranks[first], weights[rows], visitors) for n, rank in ranks.items()}
     served: str = settings.objective
     why = "the settings ask for it"
     if settings.objective == "auto":
@@ -170,7 +170,7 @@ def _clear_leader(
     return best, f"it leads {first} clearly"
 
 
-def _lead(
+def lead_of(
     differences: Doubles, weights: Doubles, visitors: np.ndarray[Any, np.dtype[np.uint64]]
 ) -> tuple[float, float, float]:
     """(mean, low, high) of weighted paired differences; rows of one visitor count as one draw."""
