@@ -50,14 +50,14 @@ def _table(curves: Sequence[MarketCurve], size: int, seed: int) -> dict[str, Any
     slices = {}
     for part in SLICES:
         sums = [_sums(curve, size, part) for curve in curves]
-        lists = sum(int((~np.isnan(c.sizes[size][BINARY].ranks[0]) & m).sum())
-                    for c in curves for n, m in platforms_of(c).items() if n == part)  # fmt: skip
+        lists = sum(_bought_lists(curve, size, part) for curve in curves)
         if not lists:
             continue
+        effects = _relatives(sums, seed)
         slices[part] = {
             "judging lists with a purchase": lists,
             "alternatives": {
-                name: _figures(curves, sums, size, part, name, seed) for name in NAMES
+                name: _figures(curves, size, part, name, effects[name]) for name in NAMES
             },
         }
     chosen = [name for curve in curves for name in curve.served[size]]
@@ -69,13 +69,18 @@ def _table(curves: Sequence[MarketCurve], size: int, seed: int) -> dict[str, Any
     }
 
 
+def _bought_lists(curve: MarketCurve, size: int, part: str) -> int:
+    """Judging lists with a purchase."""
+    bought = ~np.isnan(curve.sizes[size][BINARY].ranks[0])
+    return int((bought & platforms_of(curve).get(part, np.zeros_like(bought))).sum())
+
+
 def _figures(
     curves: Sequence[MarketCurve],
-    sums: Sequence[Mapping[str, Doubles]],
     size: int,
     part: str,
     name: str,
-    seed: int,
+    effect: tuple[float, float, float],
 ) -> dict[str, Any]:
     ndcg, rank, by_draw = [], [], []
     for curve in curves:
@@ -87,10 +92,9 @@ def _figures(
         rank.append(np.nanmean(held.ranks[:, mask]))
         base = np.nanmean(curve.sizes[size][BINARY].ranks[:, mask], axis=1)
         by_draw.extend((np.nanmean(held.ranks[:, mask], axis=1) / base - 1).tolist())
-    relative = _relative(sums, name, seed)
     return {
         "purchase rank": round(float(np.mean(rank)), 4),
-        "relative to binary": [round(x, 5) for x in relative],
+        "relative to binary": [round(x, 5) for x in effect],
         "by draw": [round(x, 5) for x in by_draw],
         "NDCG@10": round(float(np.mean(ndcg)), 5),
     }
@@ -108,24 +112,34 @@ def _sums(curve: MarketCurve, size: int, part: str) -> dict[str, Doubles]:
     return out
 
 
-def _relative(
-    sums: Sequence[Mapping[str, Doubles]], name: str, seed: int
-) -> tuple[float, float, float]:
-    """(effect, low, high): ranks over those of purchases alone, less one."""
+def _relatives(
+    sums: Sequence[Mapping[str, Doubles]], seed: int
+) -> dict[str, tuple[float, float, float]]:
+    """(effect, low, high) by alternative: ranks over those of purchases alone, less one.
+
+    All alternatives share the resamples. A visitor is drawn Poisson(1) times, which comes to the
+    same as drawing as many visitors as there are.
+    """
     rng = np.random.default_rng(seed)
-    above, below = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    totals = np.zeros((RESAMPLES, len(NAMES)))
     for held in sums:
-        draws, visitors = held[name].shape
+        ranks = np.stack([held[name] for name in NAMES])  # A × D × V
+        alternatives, draws, visitors = ranks.shape
+        flat = ranks.reshape(-1, visitors).T
         for start in range(0, RESAMPLES, AT_ONCE):
             of = slice(start, min(start + AT_ONCE, RESAMPLES))
             count = of.stop - of.start
             drawn = rng.multinomial(draws, np.full(draws, 1 / draws), count)
-            people = rng.multinomial(visitors, np.full(visitors, 1 / visitors), count)
-            above[of] += np.einsum("bv,dv,bd->b", people, held[name], drawn, optimize=True)
-            below[of] += np.einsum("bv,dv,bd->b", people, held[BINARY], drawn, optimize=True)
-    whole = sum(float(h[name].sum()) for h in sums) / sum(float(h[BINARY].sum()) for h in sums) - 1
-    low, high = np.quantile(above / np.maximum(below, 1e-9) - 1, [0.025, 0.975])
-    return whole, float(low), float(high)
+            people = rng.poisson(1.0, (count, visitors)).astype(np.float64)
+            by_draw = (people @ flat).reshape(count, alternatives, draws)
+            totals[of] += np.einsum("bad,bd->ba", by_draw, drawn)
+    whole = {name: sum(float(held[name].sum()) for held in sums) for name in NAMES}
+    binary = np.maximum(totals[:, [NAMES.index(BINARY)]], 1e-9)
+    low, high = np.quantile(totals / binary - 1, [0.025, 0.975], axis=0)
+    return {
+        name: (whole[name] / max(whole[BINARY], 1e-9) - 1, float(low[at]), float(high[at]))
+        for at, name in enumerate(NAMES)
+    }
 
 
 def _effect(tables: Mapping[int, dict[str, Any]], size: int, name: str, part: str) -> list[float]:
