@@ -17,6 +17,7 @@ from kindred.retrieval.visitor import Seeds
 from kindred.schemas.decision import Decision, DecisionContext, Shown
 from kindred.schemas.query import Answer, SessionRecallRequest, SimilarRequest, Subject
 from kindred.schemas.ranking import Doubles, Mask
+from kindred.schemas.settings import BlendArm
 
 RECALL_SURFACE = "session_recall"
 """Surface of answers whose request names none."""
@@ -39,6 +40,7 @@ class Decided:
     degraded: tuple[str, ...]
     ms: dict[str, float]
     shadow: ShadowRanker | None = None
+    arm: BlendArm | None = None
 
     def record(self, writer: str, sequence: int) -> Decision:
         """The record of `schemas.decision`; an answer of recall alone shows nothing."""
@@ -62,12 +64,14 @@ class Decided:
                 propensity=self.propensity[: len(items)].tolist(),
                 explore=self.explore[: len(items)].tolist(),
                 sponsored=[item.sponsored for item in items],
+                campaign=[item.campaign for item in items],
             ),
             candidates=candidates,
             candidate_count=self.candidate_count,
             policy="funnel" if similar else "recall",
             versions=versions,
-            flags=flags_of(request),
+            flags=flags_of(request) | arm_flags(self.arm),
+            slate_propensity=None if self.arm is None else self.arm.share,
             epsilon=self.epsilon,
             degraded=self.degraded,
             ms=self.ms,
@@ -96,10 +100,12 @@ def decided(
     occurred_at: int,
     traceparent: str | None,
     shadow: ShadowRanker | None = None,
+    arm: BlendArm | None = None,
 ) -> LoggedDecision:
     """What the log takes: nothing in it changes any more, and making the record is left to it.
 
-    `most` candidates are kept, with their features; `shadow` scores these on the log's thread.
+    `most` candidates are kept, with their features; `shadow` scores these on the log's thread;
+    `arm` is the exponent that was drawn for the blend.
     """
     held = hold(shown.ranked.candidates, columns, most)
     of = Decided(
@@ -116,8 +122,14 @@ def decided(
         degraded=tuple(answer.degraded),
         ms=dict(answer.ms),
         shadow=shadow,
+        arm=arm,
     )
     return LoggedDecision(answer.decision_id, occurred_at, of.record, held.features)
+
+
+def arm_flags(arm: BlendArm | None) -> dict[str, str]:
+    """Which exponent ordered the answer, where several are tried; its chance is the slate's."""
+    return {} if arm is None else {"blend_b": f"{arm.b:g}"}
 
 
 def _context(request: SimilarRequest | SessionRecallRequest, seeds: Seeds) -> DecisionContext:

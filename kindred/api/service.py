@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 import structlog
 
-from kindred.api.answers import listed
+from kindred.api.answers import blend_cost_of, listed
 from kindred.api.asked_before import AskAgain, AskedBefore
+from kindred.api.auctions import LiveAuctions
 from kindred.api.decided import RECALL_SURFACE, decided
 from kindred.api.explaining import Prepared, look_up_absence, preview
 from kindred.api.neighbours import Known, find_neighbours
@@ -28,6 +29,7 @@ from kindred.events.sessions import Sessions
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.encoders.learned import encode_together
 from kindred.indexer.live import Live
+from kindred.rerank.arms import auction_chance, drawn_arm, under
 from kindred.rerank.explain import explain
 from kindred.rerank.explore import Explored, as_ordered, explored, seed_of
 from kindred.rerank.funnel import Funnel, Ranked, run
@@ -42,6 +44,7 @@ from kindred.schemas.preview import Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
     BatchResult,
+    BlendCost,
     Filters,
     Neighbours,
     Relation,
@@ -52,7 +55,7 @@ from kindred.schemas.query import (
 from kindred.schemas.ranking import Floats
 from kindred.schemas.reasons import Explanation
 from kindred.schemas.rule import Rule, RuleHistory, RuleList, RuleResult
-from kindred.schemas.settings import KindredSettings
+from kindred.schemas.settings import BlendArm, KindredSettings
 from kindred.schemas.why import WhyNot, WhyNotRequest
 
 RETRY_AFTER = 30_000_000
@@ -85,6 +88,7 @@ class Service:
         rules: LiveRules,
         visits: Visits,
         ask_again: AskAgain = lambda _: AskedBefore({}),
+        auctions: LiveAuctions | None = None,
         shadow: ShadowRanker | None = None,
     ) -> None:
         """`open_bundle(current)` gives a newer bundle, or None where the current one is newest;
@@ -99,7 +103,7 @@ class Service:
         self._sessions = sessions
         self._decisions = decisions
         self._ask_again = ask_again
-        self._shadow = shadow
+        self._shadow, self._auctions = shadow, auctions
         self._rules = rules
         self._visits = visits
         self._events = events
@@ -124,10 +128,13 @@ class Service:
         bundle = self.bundle
         made = self._prepared(bundle, request, bundle.funnel)
         funnel, asked = made.funnel, made.question
+        arm = drawn_arm(funnel.blend, decision_id)
+        funnel = replace(funnel, blend=under(funnel.blend, arm))
         trail = Trail() if request.explain else None
         with bundle.live.reading():
             ranked = run(
-                funnel, asked.queries, k=request.k, asked=made.asked,
+                funnel, asked.queries, k=request.k,
+                asked=replace(made.asked, chance=auction_chance(decision_id)),
                 deadline_ms=self._settings.api.deadline_ms, trail=trail,
             )  # fmt: skip
             ranked = replace(ranked, degraded=(*asked.degraded, *ranked.degraded))
@@ -138,8 +145,9 @@ class Service:
             answer = self._answer(
                 bundle, shown.ranked, request.k, decision_id,
                 None if trail is None else reasons(trail, funnel, asked, shown.ranked, request.k),
+                blend_cost_of(ranked, funnel, request.k),
             )  # fmt: skip
-            self._record(bundle, request, asked, answer, shown, epsilon, traceparent)
+            self._record(bundle, request, asked, answer, shown, epsilon, traceparent, arm)
             return answer
 
     def session_recall(
@@ -299,6 +307,8 @@ class Service:
             applied = self._bundle.live.apply_changes()
             self._rules.refresh()
             self._bundle = self._ruled(self._bundle)
+            if self._auctions is not None:
+                self._auctions.refresh(self._bundle.live.columns)
             return applied
 
     def _ruled(self, bundle: Bundle) -> Bundle:
@@ -339,6 +349,8 @@ class Service:
         if self._bundle is not None:
             self._bundle.live.close()
         self._events.close()
+        if self._auctions is not None:
+            self._auctions.close()
         self._rules.close()
         self._visits.close()
         self._sessions.close()
@@ -355,7 +367,10 @@ class Service:
             # The learned merge is one for what comes next, and a relation asks something else.
             funnel = replace(funnel, recall=related(funnel.recall, request.relation), merge=None)
         if not request.blend:
-            plain = msgspec.structs.replace(funnel.blend, b=0.0, c=0.0, sponsored_max=request.k)
+            nobody = msgspec.structs.replace(funnel.blend.auction, places=())
+            plain = msgspec.structs.replace(
+                funnel.blend, b=0.0, c=0.0, sponsored_max=request.k, arms=(), auction=nobody
+            )
             funnel = replace(funnel, blend=plain)
         beside, unread = self._visits.asked(request.surface, request.subject, funnel.corpus.columns)
         asked = replace(asked, degraded=(*asked.degraded, *unread))
@@ -368,6 +383,7 @@ class Service:
         k: int,
         decision_id: str,
         why: Sequence[Explanation] | None,
+        cost: BlendCost | None = None,
     ) -> Answer:
         corpus = bundle.funnel.corpus
         return Answer(
@@ -379,6 +395,7 @@ class Service:
             notes=list(self._settings.notes),
             plan=None if why is None else {s: p.explain() for s, p in ranked.plans.items()},
             left_out=dict(ranked.left_out),
+            blend_cost=cost,
         )
 
     def _record(
@@ -390,6 +407,7 @@ class Service:
         shown: Explored,
         epsilon: float,
         traceparent: str | None,
+        arm: BlendArm | None = None,
     ) -> None:
         """Hand the answer's decision to the log, which never waits."""
         if self._decisions is not None:
@@ -398,6 +416,7 @@ class Service:
                     request, asked.seeds, answer, shown, bundle.funnel.corpus.columns,
                     most=self._settings.decisions.candidates, epsilon=epsilon,
                     occurred_at=self._clock(), traceparent=traceparent, shadow=self._shadow,
+                    arm=arm,
                 )
             )  # fmt: skip
 

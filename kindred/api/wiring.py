@@ -14,6 +14,7 @@ import structlog
 
 from kindred.api import learning, representing
 from kindred.api.asked_before import asked_before
+from kindred.api.auctions import LiveAuctions
 from kindred.api.ids import time_ordered_id
 from kindred.api.material import catalogue_of
 from kindred.api.rolling import RollingBuilder
@@ -149,6 +150,8 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
 
     modules = modules_of(workspace, settings, encoders, cache)
 
+    auctions = LiveAuctions.of(workspace, settings)
+
     def open_bundle(current: Bundle | None) -> Bundle | None:
         newest = folder.current()
         if current is not None and (newest is None or newest == current.versions["index"]):
@@ -157,7 +160,9 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
             workspace, settings, catalogue, cache, encoders, replica=name, modules=modules
         )
         try:
-            return bundle_of(workspace, settings, live)
+            bundle = bundle_of(workspace, settings, live)
+            held = None if auctions is None else auctions.deliveries
+            return replace(bundle, funnel=replace(bundle.funnel, deliveries=held))
         except BaseException:
             live.close()
             raise
@@ -175,6 +180,7 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
         rules=LiveRules(RuleStore.open(workspace.rules), catalogue, micros_now),
         visits=open_visits(workspace, settings),
         ask_again=partial(asked_before, workspace),
+        auctions=auctions,
         shadow=ShadowRanker(ModelStore(workspace.models), settings.ranker.shadow)
         if settings.ranker.shadow
         else None,

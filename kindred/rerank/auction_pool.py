@@ -45,7 +45,7 @@ class Deliveries:
         """Take the counts by item id; what the catalogue does not hold is left out."""
         rows = columns.rows(views)
         counts = np.fromiter(views.values(), np.int64, len(views))
-        known = np.zeros(columns.size, np.int64)
+        known = np.zeros(int(rows.max(initial=-1)) + 1, np.int64)
         known[rows[rows >= 0]] = counts[rows >= 0]
         self._views = known
 

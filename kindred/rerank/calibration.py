@@ -124,7 +124,7 @@ def fit_isotonic(scores: Doubles, labels: Doubles) -> Calibration:
     held, part = np.unique(at, return_inverse=True)
     rows = np.bincount(part).astype(np.float64)
     centre = np.bincount(part, scores) / rows
-    positive = np.bincount(part, labels)
+    positive = np.bincount(part, labels).astype(np.float64)
     rng = np.random.default_rng(RESAMPLED)
     curve = np.zeros(len(held))
     for _ in range(RESAMPLED):
@@ -132,7 +132,7 @@ def fit_isotonic(scores: Doubles, labels: Doubles) -> Calibration:
         seen = bought + rng.poisson(rows - positive)
         some = seen > 0
         if not some.any():
-            some, seen, bought = rows > 0, rows, positive
+            some, seen, bought = rows > 0, rows, np.asarray(positive, np.float64)
         value = isotonic_regression(
             bought[some] / seen[some], sample_weight=seen[some], y_min=0, y_max=1
         )
