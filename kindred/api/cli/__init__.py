@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("kindred.api.cli.training:command", "Train the stages whose inputs have changed."),
     "index": ("kindred.api.cli.indexing:command", "Build the index and make it current."),
     "models": ("kindred.api.cli.models:command", "List model versions; go back to one."),
+    "features": ("kindred.api.cli.features:command", "List what the ranker is told of an item."),
     "evaluate": ("kindred.api.cli.evaluating:command", "Measure answers against what happened."),
     "recommend": ("kindred.api.cli.recommending:command", "Answer a file of queries."),
     "serve": ("kindred.api.cli.serve:command", "Serve over HTTP."),
