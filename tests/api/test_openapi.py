@@ -32,6 +32,10 @@ APP = make_app()
 DOCUMENT = json.loads(msgspec.json.encode(APP.openapi_schema.to_schema()))
 UNSAYABLE = re.compile(
     "`south` must not exceed|`price_min_minor` must not exceed|bytes without NUL"
+    "|a preview asks for|the shares of `arms`|`arms` must give|`places` must rise"
+    "|a pin needs|a place is for pins|a boost needs|a factor is for boosts"
+    "|at least one item or category|at least one condition|a pin names one item"
+    "|`ends` must be after"
     r"|Expected `int[^`]*`, got `float`"  # JSON Schema takes 18.0 for an integer
 )
 """Reasons for a 400 that JSON Schema has no words for."""
