@@ -54,7 +54,7 @@ class Sizes:
     documents: int | None = None
     """Of the judged catalogue, at most; all by default"""
     markets: int = 3
-    impressions: int = 1_000_000
+    impressions: int = 1_500_000
     """Of each market"""
     draws: int = 3
     """Draws of the lists to learn from, for each market and size"""
@@ -153,7 +153,7 @@ def _curve(
         "draws": sizes.draws,
         "markets": [curve.facts for curve in curves],
         "ranker settings": msgspec.to_builtins(settings.ranker),
-        **curve_report(curves, settings.seed),
+        **curve_report(curves, settings.seed, sizes.purchases),
         "inputs": inputs,
     }
 

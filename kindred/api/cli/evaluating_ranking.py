@@ -56,7 +56,7 @@ def purchases_of(_: click.Context, __: click.Parameter, value: str) -> tuple[int
     help="curve: simulated markets, kept in the workspace.",
 )  # fmt: skip
 @click.option(
-    "--impressions", type=click.IntRange(1_000), default=1_000_000, show_default=True,
+    "--impressions", type=click.IntRange(1_000), default=1_500_000, show_default=True,
     help="curve: items shown in each market.",
 )  # fmt: skip
 @click.option(
@@ -148,6 +148,9 @@ def print_positions(found: dict[str, Any]) -> None:
 def print_curve(found: dict[str, Any]) -> None:
     """One table a platform: alternatives by size; then how they stand to purchases alone."""
     sizes = found["sizes"]
+    if found["not reached"]:
+        short = ", ".join(map(str, found["not reached"]))
+        click.echo(f"No market has {short} purchases to learn from: raise --impressions.")
     for part in dict.fromkeys(p for table in sizes.values() for p in table["slices"]):
         shown = {s: t["slices"][part] for s, t in sizes.items() if part in t["slices"]}
         names = next(iter(shown.values()))["alternatives"]

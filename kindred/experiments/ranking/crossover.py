@@ -34,12 +34,18 @@ WANTED_WEIGHTED = {30: -0.05}
 """The same of the weighted grades alone (ibid.)."""
 
 
-def curve_report(curves: Sequence[MarketCurve], seed: int) -> dict[str, Any]:
-    """Tables by size, where the alternatives cross, and what was wanted of them."""
+def curve_report(
+    curves: Sequence[MarketCurve], seed: int, wanted: Sequence[int] = ()
+) -> dict[str, Any]:
+    """Tables by size, where the alternatives cross, and what was wanted of them.
+
+    Sizes `wanted` that no market held purchases for are named.
+    """
     sizes = sorted({size for curve in curves for size in curve.sizes})
     tables = {size: _table([c for c in curves if size in c.sizes], size, seed) for size in sizes}
     return {
         "sizes": {str(size): table for size, table in tables.items()},
+        "not reached": sorted(set(wanted) - set(sizes)),
         "crossover": {name: _crossover(name, tables) for name in NAMES if name != BINARY},
         "verdicts": _verdicts(tables),
     }
