@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ranking_tables
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -225,7 +227,13 @@ def verdict_table(verdicts: Sequence[dict[str, Any]]) -> str:
     return table(("claim", "difference", "relative", "wanted", "verdict"), rows)
 
 
+def ranking(name: str) -> str:
+    """Graded documents, simulated clicks, the learning curve."""
+    return ranking_tables.ranking(read(name), table)
+
+
 MAKERS = {
+    "ranking": ranking,
     "representations": representations,
     "next_item": next_item,
     "filtered_recall": filtered_recall,

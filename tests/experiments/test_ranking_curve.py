@@ -70,6 +70,8 @@ def test_every_alternative_learns_and_is_judged_on_the_same_lists(parts: Parts):
     web, app = (report["sizes"]["40"]["slices"][p] for p in ("web", "app"))
     split = web["judging lists with a purchase"] + app["judging lists with a purchase"]
     assert split == parts.judging.bought_lists
+    random = report["sizes"]["40"]["slices"]["randomised"]["judging lists with a purchase"]
+    assert 0 < random < parts.judging.bought_lists / 2
 
 
 def made(effects: dict[int, float], *, market: int) -> MarketCurve:
@@ -89,6 +91,7 @@ def made(effects: dict[int, float], *, market: int) -> MarketCurve:
         seed=market,
         visitor=np.arange(400),
         platform=(np.arange(400) % 2).astype(np.int8),
+        explore=np.arange(400) % 3 == 0,
         sizes=sizes,
         served={size: [BINARY, "ensemble"] for size in effects},
         facts={},

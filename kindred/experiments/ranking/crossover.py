@@ -15,11 +15,12 @@ import numpy as np
 from kindred.experiments.ranking.curve import (
     BINARY,
     NAMES,
+    RANDOMISED,
     SERVED,
     UNWEIGHTED,
     WEIGHTED,
     MarketCurve,
-    platforms_of,
+    slices_of,
 )
 from kindred.indexer.behaviour.impressions import PLATFORMS
 from kindred.rerank.alternatives import ENSEMBLE
@@ -27,7 +28,7 @@ from kindred.schemas.ranking import Doubles
 
 RESAMPLES = 1000
 AT_ONCE = 100
-SLICES = ("all", *PLATFORMS)
+SLICES = ("all", *PLATFORMS, RANDOMISED)
 WANTED = {30: -0.05, 100: -0.02, 300: 0.0, 1000: 0.0}
 """Largest relative purchase rank of what serves, by purchases (SPEC C1; 300 as 1,000)."""
 WANTED_WEIGHTED = {30: -0.05}
@@ -78,7 +79,7 @@ def _table(curves: Sequence[MarketCurve], size: int, seed: int) -> dict[str, Any
 def _bought_lists(curve: MarketCurve, size: int, part: str) -> int:
     """Judging lists with a purchase."""
     bought = ~np.isnan(curve.sizes[size][BINARY].ranks[0])
-    return int((bought & platforms_of(curve).get(part, np.zeros_like(bought))).sum())
+    return int((bought & slices_of(curve).get(part, np.zeros_like(bought))).sum())
 
 
 def _figures(
@@ -90,7 +91,7 @@ def _figures(
 ) -> dict[str, Any]:
     ndcg, rank, by_draw = [], [], []
     for curve in curves:
-        mask = platforms_of(curve).get(part)
+        mask = slices_of(curve).get(part)
         if mask is None:
             continue
         held = curve.sizes[size][name]
@@ -108,7 +109,7 @@ def _figures(
 
 def _sums(curve: MarketCurve, size: int, part: str) -> dict[str, Doubles]:
     """float64[D, V]: each visitor's ranks of one market, summed, by alternative; zero elsewhere."""
-    mask = platforms_of(curve).get(part, np.zeros(len(curve.platform), np.bool_))
+    mask = slices_of(curve).get(part, np.zeros(len(curve.platform), np.bool_))
     visitors = int(curve.visitor.max(initial=-1)) + 1
     out: dict[str, Doubles] = {}
     for name, held in curve.sizes[size].items():

@@ -34,6 +34,7 @@ PURCHASE_WEIGHT = 150.0
 """Of a purchase in eBay's click-and-purchase model (SPEC B9)."""
 DEPTH = 10
 """Of NDCG."""
+RANDOMISED = "randomised"
 OF_AUTO = {"binary": BINARY, "graded": WEIGHTED, "pairs": PAIRS, ENSEMBLE: ENSEMBLE}
 
 
@@ -56,6 +57,8 @@ class MarketCurve:
     """int64[L]"""
     platform: NDArray[np.int8]
     """int8[L]"""
+    explore: Mask
+    """bool[L]: in random order, which no position favours"""
     sizes: Mapping[int, Mapping[str, Measured]]
     served: Mapping[int, list[str]]
     """Size -> the objective that `auto` chose, by draw"""
@@ -105,6 +108,7 @@ def measure_market(
         seed=seed,
         visitor=visitor.astype(np.int64),
         platform=judging.platform,
+        explore=judging.explore,
         sizes=measured,
         served=served,
         facts={
@@ -186,10 +190,12 @@ def judge(ranker: Ranker, later: Judged) -> tuple[Doubles, Doubles]:
     )
 
 
-def platforms_of(curve: MarketCurve) -> dict[str, Mask]:
-    """All lists, and those of each platform, bool[L]."""
+def slices_of(curve: MarketCurve) -> dict[str, Mask]:
+    """All lists, those of each platform, and those in random order, bool[L]."""
     slices: dict[str, Mask] = {"all": np.ones(len(curve.platform), np.bool_)}
     for code, name in enumerate(PLATFORMS):
         if (curve.platform == code).any():
             slices[name] = curve.platform == code
+    if curve.explore.any():
+        slices[RANDOMISED] = curve.explore
     return slices
