@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import structlog
 
-from kindred.api import learning, representing
+from kindred.api import learning, past, representing
 from kindred.api.asked_before import asked_before
 from kindred.api.auctions import LiveAuctions
 from kindred.api.ids import time_ordered_id
@@ -63,7 +63,8 @@ SERVING = (*ANSWERING, *SPACES)
 
 load_settings = read_settings
 train = learning.train
-evaluate_next_item = learning.evaluate_next_item
+evaluate_next_item = past.evaluate_next_item
+evaluate_diversity = past.evaluate_diversity
 evaluate_shown_lists = learning.evaluate_shown_lists
 evaluate_representations = representing.evaluate_representations
 

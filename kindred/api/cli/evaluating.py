@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from kindred.api.cli.evaluating_blend import blend
+from kindred.api.cli.evaluating_diversity import diversity
 from kindred.api.cli.evaluating_ranking import ranking
 from kindred.api.cli.evaluating_representations import representations
 from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
@@ -18,6 +20,8 @@ def command() -> None:
     """Measure answers against what happened, split by time."""
 
 
+command.add_command(blend)
+command.add_command(diversity)
 command.add_command(ranking)
 command.add_command(representations)
 
