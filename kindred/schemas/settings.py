@@ -28,7 +28,8 @@ class ApiKey(Settings, frozen=True, kw_only=True):
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
     """SHA-256 of the secret, in hex; `kindred keys new` prints a secret and this."""
     scopes: tuple[Literal["read", "write", "admin"], ...] = ("read",)
-    """What the key may do: read answers, write items and events, see operations."""
+    """What the key may do: read answers, write items and events, see operations and set
+    rules."""
 
 
 class ApiSettings(Settings, frozen=True, kw_only=True):
