@@ -17,14 +17,16 @@ LEAST_JUDGED = 20
 PURCHASE_RANK, ACTED_RANK = "purchase rank", "rank of what was acted on"
 
 
-def verdict(compared: Mapping[str, Mapping[str, Any]], name: str) -> tuple[bool, str]:
-    """(passed, why) from `by_slice`; a rank that falls is better."""
+def verdict(
+    compared: Mapping[str, Mapping[str, Any]], name: str, rival: str = "the merge's order"
+) -> tuple[bool, str]:
+    """(passed, why) from `by_slice`; a rank that falls is better. `rival` names its "merge"."""
     found, lead = compared["all"]["judged lists"], compared["all"]["ranker - merge"]
     if found < LEAST_JUDGED or lead is None:
         what = "a purchase" if name == PURCHASE_RANK else "something acted on"
         return False, f"{found} later lists with {what} to judge by, {LEAST_JUDGED} needed"
     told = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*lead)
-    reason = f"{name} {told} against the merge's order in {found:,} shown lists"
+    reason = f"{name} {told} against {rival} in {found:,} shown lists"
     if lead[2] >= 0:
         return False, reason
     fair = compared.get("randomised", {"judged lists": 0})

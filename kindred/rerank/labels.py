@@ -118,12 +118,14 @@ def usable(
     *,
     open_purchases: bool,
     open_actions: bool = False,
+    auctions: bool = False,
 ) -> Mask:
     """bool[n]: rows whose outcomes are known as of `until`, or of the newest that was joined.
 
     The window of actions must be closed, unless `open_actions`; that for a purchase, unless
     `open_purchases`: what may still come counts as not done. A row that the join calls final is
-    known from its end on. What stood at an auction place is left out: it was drawn, not ranked.
+    known from its end on. What stood at an auction place is left out, for it was drawn, not ranked;
+    with `auctions` everything else is, and what stood at the only such place of its list.
     """
     known_until = min(until, shown.newest)
     final = ~shown.censored & (until > shown.newest)
@@ -133,7 +135,12 @@ def usable(
         clicked = shown.outcomes[:, CLICK]
         waits = (clicked < until) & (clicked > known_until - windows.purchase_days * DAY)
         closed &= ~waits
-    return (closed | final) & ~shown.auctioned
+    known = closed | final
+    if not auctions:
+        return known & ~shown.auctioned
+    known &= shown.auctioned
+    several: Mask = np.bincount(shown.owners[known], minlength=shown.lists) > 1
+    return known & several[shown.owners]
 
 
 def inverse_propensity(propensity: Doubles, clip: float) -> Floats:

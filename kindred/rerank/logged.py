@@ -46,6 +46,8 @@ class JoinedLog:
     """Fingerprints of both logs"""
     until: int
     """Microseconds UTC up to which they are joined; what came later is not known"""
+    auctions: bool = False
+    """Only what stood at auction places, of lists that had several; else all but that"""
 
     def readable(self) -> Mask:
         """bool[L]: lists with logged features of a known specification."""

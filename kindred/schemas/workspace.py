@@ -58,6 +58,11 @@ class Workspace:
         return self.root / "models"
 
     @property
+    def studies(self) -> Path:
+        """Journals of trials that a training may carry on."""
+        return self.root / "studies"
+
+    @property
     def index(self) -> Path:
         """Built indexes by version."""
         return self.root / "index"
