@@ -27,6 +27,7 @@ from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import from_artefact
 from kindred.rerank.corpus import corpus_of
 from kindred.rerank.funnel import Funnel
+from kindred.rerank.lambdamart import Ranker
 from kindred.rerank.merge_stage import MERGE, Market, merge_stages, read_by_recall
 from kindred.rerank.merging import learned_weights
 from kindred.rerank.stages import PAST, ranker_stages
@@ -234,6 +235,17 @@ def funnel_of(
     if settings.api.compiled_ranker:
         booster = booster.compiled()
     return replace(plain, ranker=booster, calibration=calibration)
+
+
+def auction_ranker_of(made: Artefact | None) -> Ranker | None:
+    """The ranker of auction places; None where it may not serve, and similarity stands for it."""
+    if made is None or not made.card.gate.passed:
+        return None
+    try:
+        return from_artefact(made.arrays, made.texts)[0]
+    except VersionMismatch as error:
+        structlog.get_logger("kindred").warning("the auction ranker stays out", reason=str(error))
+        return None
 
 
 def evaluation_file(workspace: Workspace) -> Path:

@@ -46,6 +46,7 @@ from kindred.indexer.versions import COLUMNS, VECTORS, IndexFolder, Manifest
 from kindred.rerank.corpus import corpus_of
 from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.rerank.funnel import Funnel
+from kindred.rerank.joined_stages import AUCTION
 from kindred.rerank.rule_store import RuleStore
 from kindred.rerank.rules import RuleBook
 from kindred.rerank.shadow import ShadowRanker
@@ -56,7 +57,7 @@ from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
-ANSWERING = (*BEHAVIOUR, "merge", "ranker")
+ANSWERING = (*BEHAVIOUR, "merge", "ranker", AUCTION)
 """Stages whose artefacts answers are made with."""
 SERVING = (*ANSWERING, *SPACES)
 """Stages whose versions an index version names: those above, and those that give vectors."""
@@ -241,7 +242,8 @@ def bundle_of(workspace: Workspace, settings: KindredSettings, live: Live) -> Bu
     artefacts = load_models(workspace, live.manifest.models)
     corpus = corpus_of(live.columns, live.tables, artefacts, settings, store=live.store)
     funnel = learning.funnel_of(corpus, artefacts.get("ranker"), settings, artefacts.get("merge"))
-    funnel = replace(funnel, diversity=settings.diversity)
+    auctions = learning.auction_ranker_of(artefacts.get(AUCTION))
+    funnel = replace(funnel, diversity=settings.diversity, auction_ranker=auctions)
     versions = {"index": live.manifest.version, **live.manifest.models}
     return Bundle(live=live, funnel=funnel, versions=versions)
 
