@@ -87,6 +87,7 @@ def explain(
     alike = similarities(queries, funnel.corpus, shown.rows)
     parts = blend_parts(trail, funnel, shown, paid)
     rates = funnel.corpus.columns.ad_rate_bp[shown.rows].tolist()
+    usual = medians(trail)
     by_auction = np.zeros(len(shown), np.bool_) if drawn is None else drawn
     explained = []
     for at, row in enumerate(shown.rows.tolist()):
@@ -96,7 +97,7 @@ def explain(
         moves = moved(trail, row, at + 1, "auction" if by_auction[at] else own)
         explained.append(
             Explanation(
-                sentence=in_words(shown, at, features, moves, percent(rates[at])),
+                sentence=in_words(shown, at, features, usual, moves, percent(rates[at])),
                 similarity=known_at(alike, at),
                 features=features,
                 base=None if worth is None else float(worth.base[at]),
@@ -167,11 +168,16 @@ def _cause(step: Step, before: int, after: int, own: str) -> str | None:
 
 
 def in_words(
-    shown: Candidates, at: int, features: list[Contribution], moves: list[Move], rate: str
+    shown: Candidates,
+    at: int,
+    features: list[Contribution],
+    usual: Mapping[str, float],
+    moves: list[Move],
+    rate: str,
 ) -> str:
     """The sentence: how it was found and what speaks for it; what moved it."""
     found = source_words(shown, at)[:SAID_SOURCES]
-    spoken = for_it(features)[:SAID_FEATURES]
+    spoken = for_it(features, usual)[:SAID_FEATURES]
     return sentence(
         [*found, *spoken],
         *[[move_words(m.cause, m.before, m.after, rate)] for m in moves if m.cause != "others"],
@@ -186,15 +192,29 @@ def source_words(candidates: Candidates, at: int) -> list[str]:
     return [SOURCE_WORDS[name] for name in found]
 
 
-def for_it(features: list[Contribution]) -> list[str]:
-    """Words for what adds to the score, what counts most first; nothing without a ranker."""
+def for_it(features: list[Contribution], usual: Mapping[str, float]) -> list[str]:
+    """Words for what adds to the score, what counts most first; nothing without a ranker.
+
+    `usual` is the candidates' median by feature.
+    """
     largest = max((abs(f.adds or 0.0) for f in features), default=0.0)
     said = [
-        feature_words(f.feature, f.value, f.adds or 0.0)
+        feature_words(f.feature, f.value, f.adds or 0.0, usual.get(f.feature, np.nan))
         for f in features
         if f.value is not None and (f.adds or 0.0) > SAID_FROM * largest
     ]
     return list(dict.fromkeys(words for words in said if words))
+
+
+def medians(trail: Trail) -> dict[str, float]:
+    """The candidates' median of each feature that any of them has; empty where none ranked."""
+    step = trail.step("rank")
+    features = None if step is None else step.candidates.features
+    if features is None or not len(features):
+        return {}
+    known = np.flatnonzero(np.isfinite(features).any(axis=0))
+    middle = np.nanmedian(features[:, known].astype(np.float64), axis=0)
+    return {FEATURES[f]: value for f, value in zip(known.tolist(), middle.tolist(), strict=True)}
 
 
 def known_at(columns: Mapping[str, Doubles], at: int) -> dict[str, float]:
@@ -212,7 +232,7 @@ def blend_parts(trail: Trail, funnel: Funnel, shown: Candidates, paid: Mask) -> 
     if step is None or shown.blend is None or shown.probability is None:
         return {}
     settings, columns, found = funnel.blend, funnel.corpus.columns, step.candidates
-    terms = settings.c * price_term(columns.price[found.rows], found.queries, 1)
+    terms = settings.c * price_term(columns.price[found.rows], found.queries, 1) + 0.0
     order = np.argsort(found.rows)
     at = np.minimum(np.searchsorted(found.rows, shown.rows, sorter=order), len(order) - 1)
     price = np.where(found.rows[order[at]] == shown.rows, terms[order[at]], np.nan)

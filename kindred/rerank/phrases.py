@@ -17,13 +17,21 @@ class Phrase:
 
     words: str
     against: str | None = None
-    """Where it counts against the item; None: the same words, which state a fact."""
+    """Where less of it counts against the item; None: the words state a fact, whatever it adds."""
     at_least: float = -math.inf
     below: float = math.inf
 
-    def said(self, adds: float) -> str:
-        """The words for a feature that adds so much to the score."""
-        return self.words if adds >= 0 or self.against is None else self.against
+    def said(self, value: float, adds: float, beside: float) -> str | None:
+        """The words for a feature that adds so much to the score, where `beside` is usual.
+
+        More of it is called good and less of it bad, and only where the ranker agrees: a tree that
+        likes an item for how little it is sold would otherwise be put into false words.
+        """
+        if self.against is None:
+            return self.words
+        if adds >= 0:
+            return None if value < beside else self.words
+        return None if value >= beside else self.against
 
 
 SOURCE_WORDS: dict[str, str] = {
@@ -83,10 +91,14 @@ FEATURE_WORDS: dict[str, tuple[Phrase, ...]] = {
         Phrase("at a price this user takes", at_least=-0.05, below=0.05),
         Phrase("dearer than what this user takes", at_least=0.05),
     ),
-    "price": (Phrase("a price that sells", "a price that sells less"),),
+    "price": (Phrase("its price"),),
     "seed_km": _near("the seed"),
     "visitor_km": _near("the visitor"),
     "age_days": (Phrase("listed lately", below=7), Phrase("listed a while ago", at_least=7)),
+    "last_days": (
+        Phrase("looked at lately", below=7),
+        Phrase("not looked at lately", at_least=7),
+    ),
     "popularity": (Phrase("in demand", "in less demand"),),
     "trend": (Phrase("demand is rising", at_least=0), Phrase("demand is falling", below=0)),
     "click_rate": (Phrase("often opened", "seldom opened"),),
@@ -141,16 +153,17 @@ def group_of(feature: str) -> str:
     return _ABOUT[feature][0]
 
 
-def feature_words(feature: str, value: float, adds: float) -> str | None:
+def feature_words(feature: str, value: float, adds: float, beside: float) -> str | None:
     """What to say of a feature with this value that adds so much to the score.
 
-    None of one that tells nobody anything.
+    `beside` is the value to call it more or less than: what is usual, or another item's; NaN where
+    nobody knows. None where there is nothing to say that is true and telling.
     """
     group, meaning = _ABOUT[feature]
     if group in SILENT or math.isnan(value):
         return None
     own = (p for p in FEATURE_WORDS.get(feature, ()) if p.at_least <= value < p.below)
-    return next(own, GROUP_WORDS.get(group, Phrase(meaning))).said(adds)
+    return next(own, GROUP_WORDS.get(group, Phrase(meaning))).said(value, adds, beside)
 
 
 def move_words(cause: str, before: int | None, after: int, rate: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from kindred.rerank.phrases import RULE, feature_words
 from kindred.rerank.whynot import Lost
 from kindred.schemas.why import LostAt
@@ -90,11 +92,15 @@ def cost_words(lost: Lost) -> list[str]:
     """What sets it behind the last one shown, the dearest first."""
     costs = [] if lost.standing is None else lost.standing.costs
     said = [
-        feature_words(cost.feature, cost.value, -cost.costs)
+        feature_words(cost.feature, cost.value, -cost.costs, _or_nan(cost.value_shown))
         for cost in costs
         if cost.value is not None
     ]
     return list(dict.fromkeys(words for words in said if words))[:SAID_COSTS]
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def near_words(lost: Lost) -> str:

@@ -39,16 +39,21 @@ def test_phrases_are_of_features_that_there_are():
 @pytest.mark.parametrize("feature", FEATURES)
 def test_every_feature_says_something_whatever_its_value_and_sign(feature: str):
     for value in (-30.0, 0.0, 0.5, 1.0, 3.0, 1e6):
-        for adds in (-1.0, 1.0):
-            said = feature_words(feature, value, adds)
+        for adds, beside in ((-1.0, math.inf), (1.0, -math.inf), (1.0, math.nan)):
+            said = feature_words(feature, value, adds, beside)
             assert (said is None) == (group_of(feature) in SILENT)
-    assert feature_words(feature, math.nan, 1.0) is None
+    assert feature_words(feature, math.nan, 1.0, 0.0) is None
 
 
 def test_a_rating_is_told_by_what_it_is_worth_and_a_fact_as_it_is():
-    assert feature_words("purchase_rate", 0.2, 0.3) == "often bought once seen"
-    assert feature_words("purchase_rate", 0.2, -0.3) == "seldom bought once seen"
-    assert feature_words("same_brand", 1.0, -0.3) == "same brand"
+    assert feature_words("purchase_rate", 0.2, 0.3, beside=0.1) == "often bought once seen"
+    assert feature_words("purchase_rate", 0.2, -0.3, beside=0.4) == "seldom bought once seen"
+    assert feature_words("same_brand", 1.0, -0.3, beside=1.0) == "same brand"
+
+
+def test_a_ranker_that_likes_an_item_for_little_is_not_put_into_false_words():
+    assert feature_words("popularity", 3.0, 0.3, beside=100.0) is None
+    assert feature_words("popularity", 300.0, -0.3, beside=100.0) is None
 
 
 def test_the_sentence_of_the_brief():
