@@ -13,6 +13,7 @@ from trained_market import running, trained_market
 
 from kindred.api.cli import main
 from kindred.api.feature_report import LOGGED, WIDGETS, FeatureReport, feature_report
+from kindred.api.feature_text import features_page
 from kindred.api.settings_file import load_settings
 from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.schemas.clock import micros_now
@@ -77,6 +78,13 @@ def test_an_empty_workspace_has_the_table_alone(tmp_path: Path) -> None:
     assert len(report.features) == len(FEATURES)
     assert report.covered is report.ranker is None
     assert all(f.coverage is None and f.importance is None for f in report.features)
+
+
+def test_the_page_of_features_is_current() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "features.md"
+    assert page.read_text("utf-8") == features_page(), (
+        "run `python -m kindred.api.feature_text > docs/features.md`"
+    )
 
 
 def test_an_unknown_group_is_named_with_those_there_are(tmp_path: Path) -> None:
