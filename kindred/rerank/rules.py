@@ -67,6 +67,8 @@ class Condition:
 
     read: Callable[[Columns, Rows], NDArray[np.integer]]
     table: CodeTable
+    asks: Bits
+    """uint8[B]: the rules that ask for it"""
 
 
 FACTS: Mapping[str, Callable[[Columns, Rows], NDArray[np.integer]]] = {
@@ -86,14 +88,19 @@ class RuleBook:
         self._sizes = _sizes(columns)
         self._waits = False
         named = {fact: [self._codes(fact, getattr(r.match, fact)) for r in rules] for fact in FACTS}
-        tables = [(FACTS[f], CodeTable.of(codes, without=True)) for f, codes in named.items()]
+        told = [(FACTS[fact], codes) for fact, codes in named.items()]
         asked = [
             sorted(attribute_hash(*pair) for pair in r.match.attributes.items()) for r in rules
         ]
-        for nth in range(max(map(len, asked), default=0)):
-            codes = [[told[nth]] if nth < len(told) else None for told in asked]
-            tables.append((_attributes, CodeTable.of(codes, without=True)))
-        self._conditions = [Condition(r, table) for r, table in tables if len(table.codes)]
+        told += [
+            (_attributes, [np.array(codes[nth:][:1]) if codes[nth:] else None for codes in asked])
+            for nth in range(max(map(len, asked), default=0))
+        ]
+        self._conditions = [
+            Condition(read, table, _packed([of is not None for of in codes]))
+            for read, codes in told
+            if len((table := CodeTable.of(codes, without=True)).codes)
+        ]
         self._unmet = _packed([_hopeless(told) for told in zip(*named.values(), strict=True)])
         scopes = [rule.seeds for rule in rules]
         self._every_seed = _packed([scope is None for scope in scopes])
@@ -161,11 +168,18 @@ class RuleBook:
         scope = timely & here & seeded & ~self._unmet
         return Acting(self, self._columns, scope) if scope.any() else None
 
-    def matched(self, rows: Rows, scope: Bits) -> Bits:
-        """uint8[n, B]: of the rules in scope uint8[n, B], those that match each row."""
-        bits = scope
+    def matched(self, rows: Rows, owners: Rows, scope: Bits) -> Bits:
+        """uint8[n, B]: of the rules in scope uint8[Q, B], those that match each row."""
+        bits, wanted = scope[owners], np.bitwise_or.reduce(scope, axis=0)
         for condition in self._conditions:
-            bits = bits & condition.table.met_by(condition.read(self._columns, rows))
+            if not (wanted & condition.asks).any():
+                continue
+            # What no rule is left for need not be asked on: most rows, where rules are few.
+            left = np.flatnonzero(bits.any(axis=1))
+            if not len(left):
+                break
+            facts = condition.read(self._columns, rows[left])
+            bits[left] &= condition.table.met_by(facts)
         return bits
 
 
@@ -185,7 +199,7 @@ class Acting:
         scope = self.scope & self.book.of[effect]
         if not scope.any():
             return None
-        return self.book.matched(rows, scope[owners])
+        return self.book.matched(rows, owners, scope)
 
     def hit(self, effect: Effect, rows: Rows, owners: Rows) -> Mask:
         """bool[n]: matched by a rule of this effect."""
