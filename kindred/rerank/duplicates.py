@@ -39,13 +39,13 @@ def repeated(
     """
     out = np.zeros(len(candidates), np.bool_)
     near = settings.near_duplicates
-    if not settings.same_title and near is None:
+    if not settings.same_title and not near:
         return out
     at = np.flatnonzero(candidates.ranks < settings.first)
     owners, rows = candidates.queries[at], candidates.rows[at]
     if settings.same_title:
         out[at] |= same_titles(owners, rows, columns)
-    if near is not None:
+    if near:
         out |= near_ones(candidates, tables, settings.first, near)
     if keep is not None:
         out &= ~keep

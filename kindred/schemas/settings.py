@@ -687,9 +687,9 @@ class DiversitySettings(Settings, frozen=True, kw_only=True):
     same_title: bool = True
     """Of listings whose titles have the same words, and whose price or seller is the same, keep the
     best placed one. Titles of sixteen words or more are like no other."""
-    near_duplicates: Annotated[float, Meta(gt=0, le=1)] | None = None
+    near_duplicates: Share = 0.0
     """Keep only the best placed of those whose cosine is at least this in every one of the text and
-    image spaces that both are in; absent: do not compare. Encoders take variants of one product for
+    image spaces that both are in; 0: do not compare. Encoders take variants of one product for
     the same, so that a value fits one catalogue alone."""
     category: NonNegative = 0.0
     """What each earlier item of its leaf category costs an item, on the scale of the logarithm of
