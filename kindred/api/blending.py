@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kindred.events.decisions import all_decisions
-from kindred.experiments.blending.frontier import BAND, POWER, RAW_SCORE, SHIFTED, THRESHOLD
+from kindred.experiments.blending.frontier import (
+    BAND,
+    EXPECTED,
+    POWER,
+    RAW_SCORE,
+    SHIFTED,
+    THRESHOLD,
+)
 from kindred.experiments.blending.logged import logged_lists
 from kindred.experiments.blending.report import on_log, simulated
 from kindred.experiments.drawing import Chart, Line, svg
@@ -18,7 +25,7 @@ from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
 STAGE = "ranker"
-DRAWN = (POWER, RAW_SCORE, SHIFTED, BAND, THRESHOLD)
+DRAWN = (POWER, EXPECTED, RAW_SCORE, SHIFTED, BAND, THRESHOLD)
 FARTHEST = -0.3
 """NDCG beyond which no point is drawn."""
 

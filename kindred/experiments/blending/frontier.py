@@ -24,13 +24,15 @@ from kindred.schemas.settings import BlendSettings
 EXPONENTS = (0.0, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 1.5, 3.0, 6.0)
 RAW = (0.25, 0.5, 1.0, 3.0, 6.0, 12.0)
 """Strengths of raw · (1 + a · rate)"""
+FEES = (0.5, 1.0, 2.0, 4.0, 8.0, 20.0, 60.0)
+"""Strengths of p · (1 + a · rate · price / p0)"""
 BANDS = (6, 7, 8, 10, 15, 20)
 """First so many, within which the rate decides"""
 NEAR = (0.95, 0.9, 0.8, 0.7, 0.5, 0.3)
 """Shares of the k-th probability, from which on the rate decides"""
 POWER, PRICED, SERVED, ORACLE = "power", "power, price too", "power, as served", "power, true p"
 RAW_SCORE, SHIFTED = "raw score", "raw score above the lowest"
-BAND, THRESHOLD = "rank bands", "probability bands"
+BAND, THRESHOLD, EXPECTED = "rank bands", "probability bands", "sale and fee"
 RESAMPLES = 400
 
 
@@ -148,6 +150,11 @@ def points(
         above = raw - raw.min(axis=1, keepdims=True)
         found += [by_key(judge, raw * (1 + a * rate), RAW_SCORE, a) for a in RAW]
         found += [by_key(judge, above * (1 + a * rate), SHIFTED, a) for a in RAW]
+    # What sells and what it earns, at a price of one in the other: of all orders by one score the
+    # best trade there is, as far as the probabilities are right.
+    fee = rate * np.nan_to_num(judge.columns.price[judge.rows])
+    fee = fee / max(float(np.nanmean(judge.columns.price[judge.rows])), 1e-9)
+    found += [by_key(judge, probability * (1 + a * fee), EXPECTED, a) for a in FEES]
     return found + banded(judge, probability, rate)
 
 

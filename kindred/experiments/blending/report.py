@@ -9,6 +9,7 @@ import numpy as np
 
 from kindred.experiments.blending.frontier import (
     BAND,
+    EXPECTED,
     PRICED,
     RAW_SCORE,
     SHIFTED,
@@ -34,6 +35,7 @@ RIVALS = {
     BAND: "the rate alone within the first so many",
     THRESHOLD: "the rate alone near the k-th probability",
     PRICED: "the price with the rate's exponent",
+    EXPECTED: "p x (1 + a x rate x price)",
 }
 
 
