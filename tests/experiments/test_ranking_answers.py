@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
+from itertools import pairwise
 from math import log, log2
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from kindred.experiments.ranking.lexical import K1, B, Bm25, words_of
 from kindred.experiments.ranking.positions import (
     CLICKED,
     CLICKS,
+    STOPS,
     Graded,
     judge,
     measure_positions,
@@ -36,6 +39,7 @@ from kindred.experiments.ranking.positions import (
     with_users,
 )
 from kindred.experiments.ranking.query_features import BM25, TEXT, Signals, signals_of
+from kindred.rerank.metrics import shown_ndcg, tied_ranks
 from kindred.retrieval.segments import offsets_of
 from kindred.schemas.errors import InputError
 
@@ -238,3 +242,37 @@ def test_positions_report_leads_wins_and_verdicts(shared_data: Path):
         assert row["lead"]["NDCG@3"][0] == pytest.approx(lead, abs=2e-5)
         wanted = lead >= 0.03 and row["lead"]["NDCG@3"][1] > 0 and row["wins"]["NDCG@3"] >= 0.8
         assert verdict["passed"] == wanted
+
+
+def lead_of_one_draw(training: Graded, test: Graded, seed: int) -> float:
+    """`position` − plain in NDCG@3, as LightGBM's own test draws clicks and sets parameters."""
+    import lightgbm
+
+    rng, places = random.Random(seed), shown_places(training)
+    clicked = np.zeros(len(places), np.int8)
+    for start, end in pairwise(training.offsets.tolist()):
+        stopped = False
+        for at in start + np.argsort(places[start:end]):
+            if not stopped:
+                clicked[at] = rng.random() < CLICKED[training.grades[at]]
+                stopped = rng.random() < STOPS
+    params = {
+        "objective": "lambdarank", "bagging_freq": 1, "bagging_fraction": 0.9,
+        "min_data_in_leaf": 50, "min_sum_hessian_in_leaf": 5.0, "num_threads": 1,
+        "deterministic": True, "seed": 0, "verbosity": -1,
+    }  # fmt: skip
+    found = []
+    for positions in (None, places):
+        data = lightgbm.Dataset(
+            training.features, clicked, group=np.diff(training.offsets), position=positions
+        )
+        scores = lightgbm.train(params, data, 50).predict(test.features)
+        ranks = tied_ranks(np.asarray(scores), test.offsets)
+        found.append(np.nanmean(shown_ndcg(ranks, test.grades, test.offsets, 3)))
+    return float(found[1] - found[0])
+
+
+def test_the_gain_that_lightgbm_asserts_is_one_draw_of_clicks(shared_data: Path):
+    training, test = read_sample(shared_data / "lightgbm_lambdarank")
+    assert lead_of_one_draw(training, test, 10) >= 0.03
+    assert lead_of_one_draw(training, test, 1) < 0
