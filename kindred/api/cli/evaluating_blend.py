@@ -122,7 +122,7 @@ def verdict_lines(verdicts: Mapping[str, Any]) -> list[str]:
                 )
         elif "verdict" in told:
             lines.append(
-                f"{name}: {told['verdict']} (the power blend earns more at {told['ahead']} of "
+                f"{name}: {told['verdict']} (it earns more at {told['ahead']} of "
                 f"{told['points']} points, less at {told['behind']})"
             )
         else:

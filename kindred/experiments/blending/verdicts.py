@@ -7,7 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from kindred.experiments.blending.frontier import POWER, SERVED, Sums, interval
+from kindred.experiments.blending.frontier import (
+    EXPECTED,
+    POWER,
+    RAW_SCORE,
+    SERVED,
+    SHIFTED,
+    Sums,
+    interval,
+)
 
 PURCHASES_KEPT = 0.99
 """Share of the purchases without ads in the order that an exponent should keep (SPEC §3.8)."""
@@ -47,7 +55,11 @@ def verdicts(sums: Sums, families: Mapping[str, str]) -> dict[str, Any]:
             "revenue": earned, "ndcg": paid, "passed": earned[1] >= 0.05 and paid[1] >= -0.015,
         },
         "C5: the frontier is concave": concave(sums),
-        **{f"C5: {say}": dominated(sums, name) for name, say in families.items()},
+        **{f"C5: power blend over {say}": dominated(sums, name) for name, say in families.items()},
+        **{
+            f"{EXPECTED} over {name}": dominated(sums, name, EXPECTED)
+            for name in (POWER, RAW_SCORE, SHIFTED)
+        },
         "purchases kept": {
             family: keeps(sums, family) for family in (POWER, SERVED)
         },
