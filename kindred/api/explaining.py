@@ -15,8 +15,8 @@ from msgspec import UNSET
 from kindred.api.asked_before import AskAgain
 from kindred.api.questions import Question
 from kindred.indexer.catalogue import Catalogue
+from kindred.rerank.arms import auction_chance
 from kindred.rerank.comparing import differences, expected, summed
-from kindred.rerank.explore import seed_of
 from kindred.rerank.funnel import NOTHING_BESIDE, Asked, Funnel, Ranked, run
 from kindred.rerank.rules import RuleBook
 from kindred.rerank.why_words import why_words
@@ -69,7 +69,7 @@ def look_up_absence(
         known = catalogue.get(request.item_id) is not None
         lost = Lost(stage=LostAt.PENDING if known else LostAt.UNKNOWN)
     else:
-        beside = replace(made.asked, chance=seed_of("why-not"))
+        beside = replace(made.asked, chance=auction_chance("why-not"))
         lost = why_not(made.funnel, made.question.queries, row, k=k, asked=beside)
     return WhyNot(
         item_id=request.item_id,
@@ -192,7 +192,7 @@ def _compared(
     def answered(by: Funnel) -> tuple[Ranked, Expected]:
         made = prepare(request, by)
         # Both draw the same lots.
-        beside = replace(made.asked, chance=seed_of(decision or "preview"))
+        beside = replace(made.asked, chance=auction_chance(decision or "preview"))
         queries = made.question.queries
         ranked = run(made.funnel, queries, k=k, asked=beside, deadline_ms=deadline_ms)
         return ranked, expected(ranked, columns, made.funnel.blend, k)

@@ -85,15 +85,16 @@ def explain(
     if shown.features is not None and shown.score is not None and funnel.ranker is not None:
         worth = contributions(funnel.ranker, shown.features)
     alike = similarities(queries, funnel.corpus, shown.rows)
-    parts = blend_parts(trail, funnel, shown, paid)
+    by_auction = np.zeros(len(shown), np.bool_) if drawn is None else drawn
+    by_rate = paid & ~by_auction
+    parts = blend_parts(trail, funnel, shown, by_rate)
     rates = funnel.corpus.columns.ad_rate_bp[shown.rows].tolist()
     usual = medians(trail)
-    by_auction = np.zeros(len(shown), np.bool_) if drawn is None else drawn
     explained = []
     for at, row in enumerate(shown.rows.tolist()):
         features = told(shown.features, worth, at)
         adds = known_at(parts, at)
-        own = "rate" if paid[at] else "price" if adds.get("price", 0.0) > 0 else "others"
+        own = "rate" if by_rate[at] else "price" if adds.get("price", 0.0) > 0 else "others"
         moves = moved(trail, row, at + 1, "auction" if by_auction[at] else own)
         explained.append(
             Explanation(
