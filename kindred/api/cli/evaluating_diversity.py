@@ -99,8 +99,8 @@ def print_diversity(report: dict[str, Any]) -> None:
 
 
 def _change(difference: list[float] | None) -> str:
-    """` -0.0012 [-0.0020, -0.0004]`"""
+    """` (-0.0012 ±0.0008)`"""
     if difference is None:
         return ""
     mean, low, high = difference
-    return f" {mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+    return f" ({mean:+.4f} ±{(high - low) / 2:.4f})"
