@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kindred.api.cli import main
+from kindred.api.cli.evaluating_ranking import print_ranking
 from kindred.api.ranking import MARKETS, Sizes, evaluate_ranking, simulated_market
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import KindredSettings, RankerSettings
@@ -50,7 +51,9 @@ def test_positions_print_their_table_and_verdicts_and_write_json(tmp_path: Path,
         assert f"{word}  {verdict['claim']}" in done.output
 
 
-def test_a_market_is_simulated_once_and_its_curve_printed(tmp_path: Path):
+def test_a_market_is_simulated_once_and_its_curve_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     held = Workspace(tmp_path)
     settings = KindredSettings(
         ranker=RankerSettings(trees=5, learning_rate=0.2, min_data_in_leaf=20)
@@ -69,16 +72,10 @@ def test_a_market_is_simulated_once_and_its_curve_printed(tmp_path: Path):
     assert again.root == market
     assert mark.stat().st_mtime_ns == before
 
-    from kindred.api.cli.evaluating_ranking import print_ranking
-
-    @main.command("shown-here", hidden=True)
-    def shown_here() -> None:
-        print_ranking(msgspec.to_builtins(report, str_keys=True))
-
-    try:
-        text = CliRunner().invoke(main, ["shown-here"], env={"COLUMNS": "200"}).output
-    finally:
-        main.commands.pop("shown-here")
+    monkeypatch.setenv("COLUMNS", "200")
+    print_ranking(msgspec.to_builtins(report, str_keys=True))
+    text = capsys.readouterr().out
     assert "Simulated: purchase rank relative to binary" in text
     assert "served (auto)" in text
     assert "loses its lead at" in text
+    assert "No market has 100000 purchases to learn from" in text
