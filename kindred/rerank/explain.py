@@ -93,7 +93,7 @@ def explain(
     explained = []
     for at, row in enumerate(shown.rows.tolist()):
         features = told(shown.features, worth, at)
-        adds = known_at(parts, at)
+        adds = {} if by_auction[at] else known_at(parts, at)
         own = "rate" if by_rate[at] else "price" if adds.get("price", 0.0) > 0 else "others"
         moves = moved(trail, row, at + 1, "auction" if by_auction[at] else own)
         explained.append(

@@ -20,6 +20,7 @@ from kindred.api.wiring import open_engine
 from kindred.events.decisions import find, newest
 from kindred.indexer.models import ModelStore
 from kindred.rerank.rescore import rescore
+from kindred.schemas.item import Campaign
 from kindred.schemas.model import Gate
 from kindred.schemas.preview import Preview
 from kindred.schemas.query import Answer, SimilarRequest
@@ -435,3 +436,25 @@ def test_the_commands_answer_what_the_service_answers(url: str, workspace: Works
     assert told.proposed == previewed(url, **tried).proposed
     refused = CliRunner().invoke(main, ask, input=b'{"sample": "many"}')
     assert refused.exit_code == 2
+
+
+def test_what_stands_at_an_auction_place_says_so(url: str):
+    """The last one here: it changes items."""
+    bought = {"campaign": "plx", "ad_rate_bp": 0, "target_views": 1000, "flat_fee_minor": 5000}
+    items = [
+        {**httpx.get(f"{url}/v1/items/item%2F{n}").json(), **bought} for n in (5, 13, 25, 41)
+    ]  # fmt: skip
+    assert httpx.put(f"{url}/v1/items", json={"items": items}).json()["rejected"] == []
+    deadline, drawn = time.monotonic() + 20, []
+    while not drawn:
+        assert time.monotonic() < deadline
+        answer = similar(url, **SEED, explain=True)
+        drawn = [item for item in answer.items if item.campaign is Campaign.PLX]
+        time.sleep(0.05)
+    for item in drawn:
+        why = item.explain
+        assert (why.rate_adds, why.rules_add) == (None, None)
+        assert why.moves[-1].cause == "auction"
+        assert why.moves[-1].after == item.position
+        assert "because its campaign bought views" in why.sentence
+        assert why.base + sum(f.adds for f in why.features) == pytest.approx(why.score, abs=1e-6)
