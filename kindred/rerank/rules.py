@@ -79,14 +79,17 @@ FACTS: Mapping[str, Callable[[Columns, Rows], NDArray[np.integer]]] = {
 }
 
 
+WORDS = {"sellers": "seller", "brands": "brand", "categories": "category"}
+"""Fact -> vocabulary of its codes."""
+
+
 class RuleBook:
     """Rules over the columns of one index version."""
 
     def __init__(self, rules: Sequence[Rule], columns: Columns) -> None:
         self.rules = tuple(rules)
         self._columns = columns
-        self._sizes = _sizes(columns)
-        self._waits = False
+        self._waiting: set[tuple[str, str]] = set()
         named = {fact: [self._codes(fact, getattr(r.match, fact)) for r in rules] for fact in FACTS}
         told = [(FACTS[fact], codes) for fact, codes in named.items()]
         asked = [
@@ -134,20 +137,21 @@ class RuleBook:
         """int64[n]: codes of what a rule names, -1 not known yet; None: it names none."""
         if not names:
             return None
+        told = [n if isinstance(n, str) else LEVEL_SEPARATOR.join(n) for n in names]
+        codes = [self._find(fact, name) for name in told]
+        self._waiting |= {(fact, n) for n, code in zip(told, codes, strict=True) if code < 0}
+        return np.array(codes, np.int64)
+
+    def _find(self, fact: str, name: str) -> int:
+        """The code of one name, -1 where it is not known yet."""
         if fact == "items":
-            codes = self._columns.rows([str(name) for name in names])
-        else:
-            kind = {"sellers": "seller", "brands": "brand", "categories": "category"}[fact]
-            find = self._columns.vocabularies[kind].find
-            joined = (n if isinstance(n, str) else LEVEL_SEPARATOR.join(n) for n in names)
-            codes = np.fromiter(map(find, joined), np.int64, len(names))
-        self._waits |= bool((codes < 0).any())
-        return codes
+            return self._columns.row_of.get(name, -1)
+        return self._columns.vocabularies[WORDS[fact]].find(name)
 
     @property
     def stale(self) -> bool:
-        """Whether a name that was unknown when the tables were made may be known by now."""
-        return self._waits and _sizes(self._columns) != self._sizes
+        """Whether a name that was unknown when the tables were made is known by now."""
+        return any(self._find(fact, name) >= 0 for fact, name in self._waiting)
 
     def over(self, columns: Columns) -> bool:
         """Whether it was made for these columns."""
@@ -257,8 +261,3 @@ def _packed(told: Sequence[bool]) -> Bits:
 def _hopeless(named: Sequence[Rows | None]) -> bool:
     """Whether a rule names something of which nothing is known yet, so that it matches nothing."""
     return any(codes is not None and bool((codes < 0).all()) for codes in named)
-
-
-def _sizes(columns: Columns) -> tuple[int, ...]:
-    known = columns.vocabularies
-    return columns.size, *(len(known[name]) for name in ("seller", "brand", "category"))

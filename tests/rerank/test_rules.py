@@ -306,14 +306,15 @@ def test_a_boost_is_a_factor_on_the_probability(factor: float) -> None:
 
 
 def test_items_that_come_later_are_matched() -> None:
-    columns = columns_of(ITEMS[:2])
+    columns = columns_of(ITEMS[:1])
     rules = [
         rule(0, Effect.EXCLUDE, match=Match(sellers=("late",))),
         rule(1, Effect.EXCLUDE, match=Match(categories=(("new",),))),
         rule(2, Effect.EXCLUDE, match=Match(items=("later",))),
     ]
     book = RuleBook(rules, columns)
-    assert not book.stale
+    columns.apply(np.array([1]), [item(item_id="i1", seller_id="somebody")])
+    assert not book.stale, "nothing that it waits for has come"
     about = queries([0])
     assert book.acting(about, "") is None
     late = item(item_id="later", seller_id="late", category=("new", "thing"))
