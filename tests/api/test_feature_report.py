@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import httpx
+import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from trained_market import running, trained_market
@@ -15,6 +17,7 @@ from kindred.api.cli import main
 from kindred.api.feature_report import LOGGED, WIDGETS, FeatureReport, feature_report
 from kindred.api.feature_text import features_page
 from kindred.api.settings_file import load_settings
+from kindred.api.wiring import open_offline
 from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.schemas.clock import micros_now
 from kindred.schemas.settings import KindredSettings
@@ -47,6 +50,20 @@ def test_before_anything_was_answered_coverage_is_of_widgets(market: Workspace) 
     importance = [f.importance or 0 for f in report.features]
     assert sum(importance) == pytest.approx(1, abs=0.01)
     assert told["cos_text_session"].importance == 0
+
+
+def test_a_compiled_ranker_is_served_where_the_settings_ask_for_it(market: Workspace) -> None:
+    pytest.importorskip("numba", reason="the extra `compiled` is not installed")
+    settings = load_settings(market.settings, {})
+    api = msgspec.structs.replace(settings.api, compiled_ranker=True)
+    plain = open_offline(market, settings).funnel.ranker
+    compiled = open_offline(market, msgspec.structs.replace(settings, api=api)).funnel.ranker
+    assert plain is not None
+    assert compiled is not None
+    walked = [m.forest is not None for m in compiled.members]
+    assert any(walked)
+    rows = np.random.default_rng(1).normal(size=(50, len(FEATURES))).astype(np.float32)
+    np.testing.assert_array_equal(compiled.score(rows), plain.score(rows))
 
 
 def test_what_was_answered_is_counted_and_told_in_json(market: Workspace) -> None:
