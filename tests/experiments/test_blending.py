@@ -102,6 +102,9 @@ def test_a_frontier_dominates_what_earns_less_at_the_same_ndcg() -> None:
     )
     assert dominated(sums, "above")["verdict"] == "not dominated"
     assert dominated(sums, "mixed")["ahead"] == 1
+    weak = frontiers(**{POWER: [(0.0, 0.0), (-0.1, 0.2)], "late": [(-0.2, 0.5)]})
+    assert dominated(weak, POWER, "late")["at"][0]["revenue ahead"][0] == pytest.approx(0.05)
+    assert dominated(weak, POWER, "late")["points"] == 1, "nothing is ahead where no ad counts"
     assert concave(sums)["passed"]
     assert not concave(frontiers(**{POWER: [(0.0, 0.0), (-0.1, 0.1), (-0.2, 0.3)]}))["passed"]
 

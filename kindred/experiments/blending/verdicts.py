@@ -24,14 +24,17 @@ PURCHASES_KEPT = 0.99
 def dominated(sums: Sums, other: str, by: str = POWER) -> dict[str, Any]:
     """Whether the frontier `by` earns more than each point of `other` at that point's NDCG.
 
-    Between two points of a frontier lies the straight line: lists can be split between them.
+    Every frontier begins where no ad counts. Between two points of one lies the straight line:
+    lists can be split between them.
     Beyond its strongest point it earns no more than there.
     """
     line, rest = sums.family(by), sums.family(other)
+    rest = rest[(sums.ndcg[0, rest] != 0) | (sums.revenue[0, rest] != 0)]  # b = 0 is everybody's
     leads = np.empty((len(sums.ndcg), len(rest)))
     for r in range(len(leads)):
-        at = np.argsort(sums.ndcg[r, line])
-        ndcg, best = sums.ndcg[r, line][at], sums.revenue[r, line][at]
+        ndcg, best = np.append(sums.ndcg[r, line], 0), np.append(sums.revenue[r, line], 0)
+        at = np.argsort(ndcg)
+        ndcg, best = ndcg[at], best[at]
         # Whoever may lose more NDCG can still take the best that costs less.
         best = np.maximum.accumulate(best[::-1])[::-1]
         leads[r] = np.interp(sums.ndcg[r, rest], ndcg, best) - sums.revenue[r, rest]
