@@ -1,7 +1,7 @@
 # make demo    install into .venv and run the demonstration
 # make test    install with the development tools and run the suite
 # make lint    formatting, lint and types
-# make docs    write docs/cli.md and docs/settings.md anew
+# make docs    write docs/cli.md, docs/settings.md and docs/features.md anew
 # make clean   remove caches and builds (make distclean: .venv too)
 
 PYTHON ?= python3
@@ -28,6 +28,7 @@ lint: $(VENV)/.installed-dev
 docs: $(VENV)/.installed
 	$(BIN)/python -m kindred.api.cli.reference > docs/cli.md
 	$(BIN)/python -m kindred.api.settings_text > docs/settings.md
+	$(BIN)/python -m kindred.api.feature_text > docs/features.md
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kindred needs Python 3.11 or newer: make PYTHON=python3.12 ...")'

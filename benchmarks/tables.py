@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import ranking_tables
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -92,6 +94,31 @@ def similar(name: str) -> str:
     }
     rows = [(n, *(f"{v[q]:.2f}" for q in ("p50", "p95", "p99"))) for n, v in parts.items()]
     return table(("ms", "p50", "p95", "p99"), rows)
+
+
+def rerank(name: str) -> str:
+    """Re-ranking by stage and group of features, beside the trees alone."""
+    d = read(name)
+    parts = {
+        "re-ranking": d["rerank"],
+        **{f"… {s}": v for s, v in d["stages"].items()},
+        "alone: LightGBM": d["lightgbm"],
+        "alone: compiled trees": d["compiled"],
+        "re-ranking with those": d["compiled_rerank"],
+        "alone: features": d["assembly"],
+        **{f"… {g}": v for g, v in d["groups"].items()},
+    }
+    rows = [(n, *(f"{v[q]:.2f}" for q in ("p50", "p95", "p99"))) for n, v in parts.items() if v]
+    return table((f"ms, {d['clock']}", "p50", "p95", "p99"), rows)
+
+
+def tree_walkers(name: str) -> str:
+    """The same trees by several evaluators."""
+    rows = [
+        (walker, f"{v['ms']:.2f}", f"{v['times lightgbm']:.2f}", f"{v['largest error']:.0e}")
+        for walker, v in read(name)["walkers"].items()
+    ]
+    return table(("", "ms, cpu", "times as fast as LightGBM", "largest error"), rows)
 
 
 def spread(values: dict[str, float]) -> tuple[str, ...]:
@@ -236,11 +263,19 @@ def verdict_table(verdicts: Sequence[dict[str, Any]]) -> str:
     return table(("claim", "difference", "relative", "wanted", "verdict"), rows)
 
 
+def ranking(name: str) -> str:
+    """Graded documents, simulated clicks, the learning curve."""
+    return ranking_tables.ranking(read(name), table)
+
+
 MAKERS = {
+    "ranking": ranking,
     "representations": representations,
     "next_item": next_item,
     "filtered_recall": filtered_recall,
     "similar": similar,
+    "rerank": rerank,
+    "tree_walkers": tree_walkers,
     "events": events,
     "freshness": freshness,
     "shown_lists": shown_lists,

@@ -16,6 +16,7 @@ from kindred.events.log import Appended
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import SettingsError, UnknownItem
 from kindred.schemas.item import Item
+from kindred.schemas.preview import Expected, Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
     BatchResult,
@@ -28,7 +29,9 @@ from kindred.schemas.query import (
     SimilarRequest,
     Subject,
 )
+from kindred.schemas.rule import Rule, RuleChange, RuleHistory, RuleList, RuleResult
 from kindred.schemas.settings import EventSettings, KindredSettings
+from kindred.schemas.why import LostAt, WhyNot, WhyNotRequest
 from kindred.schemas.workspace import Workspace
 
 
@@ -37,6 +40,7 @@ class DictEngine:
 
     def __init__(self) -> None:
         self.items: dict[str, Item] = {}
+        self.rules: dict[str, Rule] = {}
         self.sequence = 0
         self.not_ready: list[str] = []
         self.released = threading.Event()
@@ -70,6 +74,41 @@ class DictEngine:
     ) -> Answer:
         self._enter(request)
         return self._answer(decision_id, request.n)
+
+    def why_not(self, request: WhyNotRequest) -> WhyNot:
+        self._enter(request)
+        if request.request.item_id is not None and request.request.item_id not in self.items:
+            raise UnknownItem(request.request.item_id, "$.request.item_id")
+        stage = LostAt.RANKED if request.item_id in self.items else LostAt.UNKNOWN
+        return WhyNot(item_id=request.item_id, stage=stage, reason="so", k=request.request.k)
+
+    def put_rules(self, rules: Sequence[Rule], by: str) -> RuleResult:
+        self._enter((rules, by))
+        self.rules.update((rule.rule_id, rule) for rule in rules)
+        return RuleResult(accepted=len(rules), sequence=len(self.rules))
+
+    def remove_rule(self, rule_id: str, by: str) -> bool:
+        self._enter((rule_id, by))
+        return self.rules.pop(rule_id, None) is not None
+
+    def list_rules(self, surface: str | None, active: bool | None) -> RuleList:
+        self._enter((surface, active))
+        return RuleList(rules=list(self.rules.values()))
+
+    def rule_changes(self, rule_id: str | None, limit: int) -> RuleHistory:
+        self._enter((rule_id, limit))
+        told = [
+            RuleChange(sequence=n, at=1, by="", rule_id=name, rule=rule)
+            for n, (name, rule) in enumerate(self.rules.items())
+        ]
+        return RuleHistory(changes=told[:limit])
+
+    def preview(self, request: PreviewRequest) -> Preview:
+        self._enter(request)
+        asked = request.request
+        if asked is not None and asked.item_id is not None and asked.item_id not in self.items:
+            raise UnknownItem(asked.item_id, "$.request.item_id")
+        return Preview(questions=0, changed=0, current=Expected(), proposed=Expected(), lists=[])
 
     def neighbors(
         self,

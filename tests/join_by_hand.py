@@ -42,7 +42,10 @@ def shown_rows(decisions: pl.DataFrame, as_of: int) -> list[Row]:
             }
             row = {**told, **fact, "item_id": item, "position": n + 1, "clicked_at": None}
             row |= {"first": item not in told["shown_item"][:n], "events": [], "halo": []}
-            rows.append(row | {"sponsored": told["shown_sponsored"][n], "visits": []})
+            kinds = told["shown_campaign"] or []
+            row["campaign"] = kinds[n] if n < len(kinds) else None
+            paid = told["shown_sponsored"][n] and row["campaign"] != "plx"
+            rows.append(row | {"sponsored": paid, "visits": []})
     return sorted(rows, key=lambda r: (r["occurred_at"], r["decision_id"], r["position"]))
 
 

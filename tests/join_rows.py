@@ -111,6 +111,7 @@ def busy_market(seed: int, answers: int, deeds: int) -> tuple[pl.DataFrame, pl.D
                 session_id=rng.choice((None, "s0", "s1")),
                 traceparent=rng.choice((None, TRACE.format(n // 2))),
                 shown_sponsored=[rng.random() < 0.6 for _ in shown],
+                shown_campaign=[rng.choice(["pls", "plx", None]) for _ in shown],
                 candidate_item=shown[:fit],
                 candidate_ad_rate_bp=[rng.randrange(2000) for _ in shown[:fit]],
                 candidate_price_minor=[rng.choice((None, 999, 12345)) for _ in shown[:fit]],

@@ -20,7 +20,7 @@ from kindred.api.metrics import BUCKETS, process_metrics
 from kindred.api.openapi import make_exact, openapi_config
 from kindred.api.ports import Engine
 from kindred.api.problems import problem_response
-from kindred.api.routes import answers, events, items, operations, visitors
+from kindred.api.routes import answers, events, items, operations, reasons, rules, visitors
 from kindred.api.routes.paths import keep_encoded
 from kindred.api.telemetry import traced
 from kindred.schemas.clock import micros_now
@@ -28,8 +28,10 @@ from kindred.schemas.settings import KindredSettings
 
 HANDLERS = (
     answers.similar, answers.session_recall, answers.neighbors, visitors.merge_visitor,
+    reasons.why_not, reasons.preview,
     events.put_events,
     *items.OPTIONS, items.put_items, items.list_items, items.get_item, items.withdraw_item,
+    *rules.OPTIONS, rules.put_rules, rules.list_rules, rules.remove_rule, rules.rule_changes,
     operations.live, operations.ready, operations.MetricsController, operations.index_page,
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ of the field at fault; these decoders go from bytes to Structs in one pass.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ from kindred.schemas.errors import InputError
 from kindred.schemas.faults import decode
 from kindred.schemas.item import Item
 from kindred.schemas.query import Filters, RowError
+from kindred.schemas.rule import Rule
 
 T = TypeVar("T")
 _BROKEN = (msgspec.DecodeError, ValueError, RecursionError)
@@ -99,7 +100,14 @@ class EventBatch(Record, frozen=True, kw_only=True):
     events: Annotated[tuple[msgspec.Raw, ...], msgspec.Meta(min_length=1)]
 
 
+class RuleBatch(Record, frozen=True, kw_only=True):
+    """Rules to write. Each is judged alone: a bad one is answered in `rejected`."""
+
+    rules: Annotated[tuple[msgspec.Raw, ...], msgspec.Meta(min_length=1)]
+
+
 _item = msgspec.json.Decoder(Item)
+_rule = msgspec.json.Decoder(Rule)
 _filters = msgspec.json.Decoder(Filters)
 
 
@@ -115,17 +123,43 @@ def decode_filters(text: str | None) -> Filters:
 
 def decode_items(batch: ItemBatch) -> tuple[list[Item], list[int], list[RowError]]:
     """(good items, their places in the batch, errors of the others)."""
-    items: list[Item] = []
+    return _one_by_one(_item, batch.items, "items")
+
+
+def decode_rules(batch: RuleBatch) -> tuple[list[Rule], list[int], list[RowError]]:
+    """(good rules, their places in the batch, errors of the others)."""
+    return _one_by_one(_rule, batch.rules, "rules")
+
+
+def all_refused(
+    refused: Sequence[RowError], places: Sequence[int], undecoded: Sequence[RowError]
+) -> list[RowError]:
+    """Errors of a batch of rules by place; those `refused` name places among the good ones and
+    paths behind a rule.
+    """
+    placed = [
+        RowError(
+            index=(at := places[row.index]), path=f"$.rules[{at}]{row.path}", reason=row.reason
+        )
+        for row in refused
+    ]
+    return sorted([*placed, *undecoded], key=lambda row: row.index)
+
+
+def _one_by_one(
+    decoder: msgspec.json.Decoder[T], rows: Sequence[msgspec.Raw], what: str
+) -> tuple[list[T], list[int], list[RowError]]:
+    good: list[T] = []
     places: list[int] = []
     errors: list[RowError] = []
-    for index, raw in enumerate(batch.items):
+    for index, raw in enumerate(rows):
         try:
-            items.append(_item.decode(raw))
+            good.append(decoder.decode(raw))
             places.append(index)
         except _BROKEN as error:
-            fault = as_input_error(error, f"$.items[{index}]")
+            fault = as_input_error(error, f"$.{what}[{index}]")
             errors.append(RowError(index=index, path=fault.path, reason=fault.message))
-    return items, places, errors
+    return good, places, errors
 
 
 def check_batch(count: int, limit: int, what: str = "items") -> None:

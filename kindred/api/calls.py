@@ -22,6 +22,7 @@ from kindred.api.wakeups import Wakeups
 from kindred.events.log import Appended
 from kindred.events.tracing import hop
 from kindred.schemas.item import Item
+from kindred.schemas.preview import Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
     BatchResult,
@@ -35,6 +36,8 @@ from kindred.schemas.query import (
     Subject,
     VisitorMerge,
 )
+from kindred.schemas.rule import Rule, RuleHistory, RuleList, RuleResult
+from kindred.schemas.why import WhyNot, WhyNotRequest
 
 T = TypeVar("T")
 
@@ -55,6 +58,9 @@ PATIENCE_S = 1.0
 HARD_LIMIT = 10
 """A call may take this many deadlines."""
 WRITE_LIMIT_S = 30.0
+PREVIEWS = 8
+"""Questions about answers that may wait; one thread takes them, so that answers do not."""
+PREVIEW_LIMIT_S = 30.0
 
 
 class Lane:
@@ -144,6 +150,7 @@ class Calls:
         self.reads = Lane("engine-read", read_threads, queue, limit_s)
         self._write_limit_s = max(write_limit_s, limit_s)
         self.writes = Lane("engine-write", WRITE_THREADS, queue, self._write_limit_s)
+        self.previews = Lane("engine-preview", 1, PREVIEWS, PREVIEW_LIMIT_S)
 
     async def similar(self, request: SimilarRequest, traceparent: str | None = None) -> Answer:
         """See Engine.similar."""
@@ -175,6 +182,14 @@ class Calls:
         answer = await self.reads.run(timed)
         self._metrics.answered(use, answer)
         return answer
+
+    async def why_not(self, request: WhyNotRequest) -> WhyNot:
+        """See Engine.why_not."""
+        return await self.previews.run(lambda: self._engine.why_not(request))
+
+    async def preview(self, request: PreviewRequest) -> Preview:
+        """See Engine.preview."""
+        return await self.previews.run(lambda: self._engine.preview(request))
 
     async def merge_visitor(self, told: VisitorMerge) -> None:
         """See Engine.merge_visitor."""
@@ -236,6 +251,22 @@ class Calls:
         """See Engine.withdraw."""
         return await self.writes.run(lambda: self._engine.withdraw(item_id))
 
+    async def put_rules(self, rules: Sequence[Rule], by: str) -> RuleResult:
+        """See Engine.put_rules."""
+        return await self.writes.run(lambda: self._engine.put_rules(rules, by))
+
+    async def remove_rule(self, rule_id: str, by: str) -> bool:
+        """See Engine.remove_rule."""
+        return await self.writes.run(lambda: self._engine.remove_rule(rule_id, by))
+
+    async def list_rules(self, surface: str | None, active: bool | None) -> RuleList:
+        """See Engine.list_rules."""
+        return await self.reads.run(lambda: self._engine.list_rules(surface, active))
+
+    async def rule_changes(self, rule_id: str | None, limit: int) -> RuleHistory:
+        """See Engine.rule_changes."""
+        return await self.reads.run(lambda: self._engine.rule_changes(rule_id, limit))
+
     async def get_item(self, item_id: str) -> Item | None:
         """See Engine.get_item."""
         return await self.reads.run(lambda: self._engine.get_item(item_id))
@@ -256,3 +287,4 @@ class Calls:
         """See Lane.close."""
         self.reads.close()
         self.writes.close()
+        self.previews.close()

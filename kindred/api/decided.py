@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
+from kindred.api.asked_before import flags_of
 from kindred.events.decision_log import LoggedDecision
 from kindred.indexer.columns import Columns
 from kindred.rerank.explore import Explored
 from kindred.rerank.features import SPECIFICATION
 from kindred.rerank.held import HeldCandidates, hold
+from kindred.rerank.shadow import SHADOW, STAGE, ShadowRanker, ShadowScores
 from kindred.retrieval.visitor import Seeds
 from kindred.schemas.decision import Decision, DecisionContext, Shown
 from kindred.schemas.query import Answer, SessionRecallRequest, SimilarRequest, Subject
 from kindred.schemas.ranking import Doubles, Mask
+from kindred.schemas.settings import BlendArm
 
 RECALL_SURFACE = "session_recall"
 """Surface of answers whose request names none."""
@@ -34,6 +39,8 @@ class Decided:
     held: HeldCandidates
     degraded: tuple[str, ...]
     ms: dict[str, float]
+    shadow: ShadowRanker | None = None
+    arm: BlendArm | None = None
 
     def record(self, writer: str, sequence: int) -> Decision:
         """The record of `schemas.decision`; an answer of recall alone shows nothing."""
@@ -41,6 +48,11 @@ class Decided:
         similar = isinstance(request, SimilarRequest)
         # What another ranker makes of recalled candidates, and shows, is not known here.
         items = answer.items if similar else []
+        candidates, versions = self.held.record(), answer.versions
+        shadow = self._shadow_scores()
+        if shadow is not None:
+            candidates = msgspec.structs.replace(candidates, shadow=shadow.scores.tolist())
+            versions = {**versions, SHADOW: shadow.version}
         return Decision(
             decision_id=answer.decision_id,
             occurred_at=self.occurred_at,
@@ -52,12 +64,14 @@ class Decided:
                 propensity=self.propensity[: len(items)].tolist(),
                 explore=self.explore[: len(items)].tolist(),
                 sponsored=[item.sponsored for item in items],
+                campaign=[item.campaign for item in items],
             ),
-            candidates=self.held.record(),
+            candidates=candidates,
             candidate_count=self.candidate_count,
             policy="funnel" if similar else "recall",
-            versions=answer.versions,
-            flags=_flags(request),
+            versions=versions,
+            flags=flags_of(request) | arm_flags(self.arm),
+            slate_propensity=None if self.arm is None else self.arm.share,
             epsilon=self.epsilon,
             degraded=self.degraded,
             ms=self.ms,
@@ -66,6 +80,12 @@ class Decided:
             writer=writer,
             sequence=sequence,
         )
+
+    def _shadow_scores(self) -> ShadowScores | None:
+        features = self.held.features
+        if self.shadow is None or features is None or self.held.candidates.score is None:
+            return None
+        return self.shadow.score(features, self.answer.versions.get(STAGE))
 
 
 def decided(
@@ -79,10 +99,13 @@ def decided(
     epsilon: float,
     occurred_at: int,
     traceparent: str | None,
+    shadow: ShadowRanker | None = None,
+    arm: BlendArm | None = None,
 ) -> LoggedDecision:
     """What the log takes: nothing in it changes any more, and making the record is left to it.
 
-    `most` candidates are kept, with their features.
+    `most` candidates are kept, with their features; `shadow` scores these on the log's thread;
+    `arm` is the exponent that was drawn for the blend.
     """
     held = hold(shown.ranked.candidates, columns, most)
     of = Decided(
@@ -98,14 +121,15 @@ def decided(
         held=held,
         degraded=tuple(answer.degraded),
         ms=dict(answer.ms),
+        shadow=shadow,
+        arm=arm,
     )
     return LoggedDecision(answer.decision_id, occurred_at, of.record, held.features)
 
 
-def _flags(request: SimilarRequest | SessionRecallRequest) -> dict[str, str]:
-    """What else the request asked for that changes what is recalled."""
-    relation = request.relation if isinstance(request, SimilarRequest) else None
-    return {} if relation is None else {"relation": relation.value}
+def arm_flags(arm: BlendArm | None) -> dict[str, str]:
+    """Which exponent ordered the answer, where several are tried; its chance is the slate's."""
+    return {} if arm is None else {"blend_b": f"{arm.b:g}"}
 
 
 def _context(request: SimilarRequest | SessionRecallRequest, seeds: Seeds) -> DecisionContext:

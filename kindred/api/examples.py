@@ -47,6 +47,25 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "n": 100,
         "exclude_seen": True,
     },
+    "RuleBatch": {
+        "rules": [
+            {
+                "rule_id": "spring-chairs",
+                "effect": "boost",
+                "match": {"categories": [["home", "chairs"]]},
+                "surfaces": ["view_item"],
+                "ends": 1_790_000_000_000_000,
+                "factor": 1.5,
+                "author": "ann",
+                "reason": "spring campaign",
+            }
+        ]
+    },
+    "WhyNotRequest": {"request": {"item_id": "table-1", "k": 6}, "item_id": "bench-2"},
+    "PreviewRequest": {
+        "request": {"item_id": "table-1", "k": 6},
+        "settings": {"blend": {"b": 0.5}, "recall": {"sources": {"text": {"quota": 0}}}},
+    },
     "Answer": {
         "decision_id": "019a9f0e-8b5c-7c3e-9d0a-3f1c2b4a5d6e",
         "items": [

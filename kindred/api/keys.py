@@ -60,6 +60,11 @@ class Keyring:
                 found = (name, scopes)
         return found
 
+    def name_of(self, authorization: str | None) -> str:
+        """Whose key a header that passed `check` holds; empty where no key is asked for."""
+        holder = None if self.open else self.holder((authorization or "").partition(" ")[2].strip())
+        return "" if holder is None else holder[0]
+
     def check(self, authorization: str | None, scope: Scope) -> None:
         """Raise 401 or 403 unless the header holds a key with the scope."""
         if self.open:
@@ -83,6 +88,12 @@ def needs(scope: Scope) -> Callable[[Connection, BaseRouteHandler], Awaitable[No
             keyring.check(connection.headers.get("authorization"), scope)
 
     return guard
+
+
+def caller_of(connection: Connection) -> str:
+    """Name of the key that a request was sent with; empty where the service is open."""
+    keyring: Keyring = connection.app.state.keyring
+    return keyring.name_of(connection.headers.get("authorization"))
 
 
 def check_exposure(settings: ApiSettings) -> None:

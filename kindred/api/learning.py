@@ -1,4 +1,7 @@
-"""Training and evaluation, assembled: catalogue and events in, versions and reports out."""
+"""Training and evaluation, assembled: catalogue and events in, versions and reports out.
+
+What asks sessions after a moment about what was known before it is in `api.past`.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import structlog
 
 from kindred.api.joined import catalogue_rows, read_joined
 from kindred.api.material import Material, catalogue_of, read_material
 from kindred.api.times import parse_moment, readable
-from kindred.experiments.baselines import make_baselines
-from kindred.experiments.next_item import evaluate
 from kindred.experiments.shown_lists import compare_orders
-from kindred.indexer.behaviour.interactions import Interactions, action_weights
+from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.stages import behaviour_stages
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact, ModelStore
@@ -26,17 +26,11 @@ from kindred.indexer.stages import Stage, StageRow, Watcher, in_order, run_stage
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import from_artefact
 from kindred.rerank.corpus import corpus_of
-from kindred.rerank.examples import cut_sessions
 from kindred.rerank.funnel import Funnel
+from kindred.rerank.lambdamart import Ranker
 from kindred.rerank.merge_stage import MERGE, Market, merge_stages, read_by_recall
 from kindred.rerank.merging import learned_weights
-from kindred.rerank.stages import (
-    PAST,
-    REPEATS_FROM,
-    ranker_stages,
-    repeat_share,
-    sample,
-)
+from kindred.rerank.stages import PAST, ranker_stages
 from kindred.retrieval.sources import Corpus
 from kindred.schemas.clock import DAY, micros_now
 from kindred.schemas.errors import InputError, VersionMismatch
@@ -54,7 +48,7 @@ def all_stages(material: Material, until: int, settings: KindredSettings) -> lis
     )  # fmt: skip
     ranking = ranker_stages(
         material.log, material.columns, material.tables, until, settings, material.inputs,
-        joined=joined, learned=learned,
+        joined=joined, learned=learned, studies=material.studies,
     )  # fmt: skip
     modules = learned(until, "")
     merging = _merging(material, until, settings, [*serving, *modules])
@@ -76,6 +70,7 @@ def past_stages(material: Material, moment: int, settings: KindredSettings) -> l
     ranking = ranker_stages(
         log, material.columns, material.tables, moment, settings, material.inputs,
         joined=joined, learned=learned, name="ranker_past", suffix="_before",
+        studies=material.studies,
     )  # fmt: skip
     modules = learned(moment, PAST)
     merging = _merging(material, moment, settings, [*answering, *modules], PAST)
@@ -174,58 +169,6 @@ def end_of(log: Interactions) -> int:
     return int(log.ts[-1]) + 1 if len(log) else 0
 
 
-def evaluate_next_item(
-    workspace: Workspace,
-    settings: KindredSettings,
-    progress: Progress,
-    *,
-    until: str,
-    ks: Sequence[int],
-    queries: int,
-    repeats: bool | None,
-) -> dict[str, Any]:
-    """Train on what came before `until`, ask about what came after; the report as plain data."""
-    material = read_material(workspace, settings, progress)
-    moment = parse_moment(until, material.log.ts)
-    store = ModelStore(workspace.models)
-    stages = past_stages(material, moment, settings)
-    rows = run_stages(
-        stages, store, seed=settings.seed, progress=progress, clock=micros_now, anew=True
-    )
-    artefacts = {row.stage: store.load(row.stage, row.version) for row in rows}
-    ranker = artefacts["ranker_past"]
-    corpus = corpus_of(material.columns, material.tables, artefacts, settings, suffix=PAST)
-    funnel = funnel_of(corpus, ranker, settings, artefacts.get(MERGE + PAST))
-    counted = material.log.counted(settings.signals)
-    past, future = counted.before(moment), counted.between(moment, end_of(counted))
-    if repeats is None:
-        repeats = repeat_share(past) >= REPEATS_FROM
-    examples = cut_sessions(future, rng=None, repeats=repeats)
-    if not len(examples):
-        raise InputError(f"no session after {readable(moment)} has two items", "$.train_until")
-    asked = sample(examples, queries, np.random.default_rng(settings.seed))
-    with progress.task("baselines"):
-        baselines = make_baselines(past, funnel.corpus)
-    with progress.task("evaluate", len(asked)) as advance:
-        report = evaluate(
-            funnel, asked, baselines, ks, action_weights(settings.signals),
-            repeats=repeats, seed=settings.seed, on_queries=advance,
-        )  # fmt: skip
-    return {
-        "suite": "next-item",
-        "train_until": readable(moment),
-        "k": list(ks),
-        "repeats": repeats,
-        "seed": settings.seed,
-        "sessions_after": len(examples),
-        "training_events": len(past),
-        "inputs": material.inputs,
-        "ranker": ranker.card.metrics,
-        "ranker_serves": ranker.card.gate.passed,
-        **msgspec.to_builtins(report),
-    }
-
-
 def evaluate_shown_lists(
     workspace: Workspace,
     settings: KindredSettings,
@@ -289,7 +232,20 @@ def funnel_of(
     except VersionMismatch as error:
         structlog.get_logger("kindred").warning("the ranker does not serve", reason=str(error))
         return plain
+    if settings.api.compiled_ranker:
+        booster = booster.compiled()
     return replace(plain, ranker=booster, calibration=calibration)
+
+
+def auction_ranker_of(made: Artefact | None) -> Ranker | None:
+    """The ranker of auction places; None where it may not serve, and similarity stands for it."""
+    if made is None or not made.card.gate.passed:
+        return None
+    try:
+        return from_artefact(made.arrays, made.texts)[0]
+    except VersionMismatch as error:
+        structlog.get_logger("kindred").warning("the auction ranker stays out", reason=str(error))
+        return None
 
 
 def evaluation_file(workspace: Workspace) -> Path:

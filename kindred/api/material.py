@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -33,6 +34,8 @@ class Material:
     log: Interactions
     joined: JoinedLog
     inputs: dict[str, str]
+    studies: Path | None = None
+    """Where trainings keep trials that they may carry on"""
 
     @property
     def columns(self) -> Columns:
@@ -84,7 +87,9 @@ def read_material(workspace: Workspace, settings: KindredSettings, progress: Pro
         log = load_interactions(events, row_of(columns), settings.signals)
     with progress.task("read joined impressions"):
         joined = read_joined(workspace, row_of(columns))
-    return Material(content=content, log=log, joined=joined, inputs=inputs)
+    return Material(
+        content=content, log=log, joined=joined, inputs=inputs, studies=workspace.studies
+    )
 
 
 def row_of(columns: Columns) -> pl.DataFrame:

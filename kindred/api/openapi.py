@@ -24,13 +24,15 @@ from litestar.openapi.spec import (
 )
 
 from kindred import __version__
-from kindred.api.body import EventBatch, ItemBatch
+from kindred.api.body import EventBatch, ItemBatch, RuleBatch
 from kindred.api.examples import EXAMPLES
 from kindred.api.keys import SCHEME
 from kindred.api.ports import ItemPage, Readiness
 from kindred.api.routes.operations import Alive
+from kindred.retrieval.sources import SOURCES
 from kindred.schemas.event import Event
 from kindred.schemas.item import Item
+from kindred.schemas.preview import Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
     BatchResult,
@@ -42,11 +44,15 @@ from kindred.schemas.query import (
     SimilarRequest,
     VisitorMerge,
 )
+from kindred.schemas.rule import Rule, RuleHistory, RuleList, RuleResult
+from kindred.schemas.settings import RecallSettings
+from kindred.schemas.why import WhyNot, WhyNotRequest
 
 MODELS = (
     SimilarRequest, SessionRecallRequest, Answer, Neighbours, ItemBatch, BatchResult, Item,
     ItemPage, Filters, Problem, Readiness, Alive, VisitorMerge, EventBatch,
-    EventResult, Event,
+    EventResult, Event, WhyNotRequest, WhyNot, PreviewRequest, Preview,
+    RuleBatch, Rule, RuleResult, RuleList, RuleHistory,
 )  # fmt: skip
 ASSETS = "/static/swagger-ui"
 _PREFIX = "#/components/schemas/"
@@ -64,6 +70,16 @@ def _untold(*names: str) -> dict[str, Any]:
     return {"properties": {name: {"type": "null"} for name in names}}
 
 
+def _like(effect: str) -> dict[str, Any]:
+    """A rule of this effect."""
+    return {"properties": {"effect": {"const": effect}}}
+
+
+def _unlike(effect: str) -> dict[str, Any]:
+    """A rule of another effect."""
+    return {"properties": {"effect": {"not": {"const": effect}}}}
+
+
 _AUCTION = {"required": ["formats"], "properties": {"formats": {"contains": {"const": "auction"}}}}
 RULES: dict[str, dict[str, Any]] = {
     "Location": {"anyOf": [_told("lat", "lon"), _untold("lat", "lon")]},
@@ -74,6 +90,15 @@ RULES: dict[str, dict[str, Any]] = {
         ]
     },
     "SimilarRequest": {"oneOf": [_told("item_id"), _told("item")]},
+    "PreviewRequest": {"oneOf": [_told("request"), _told("sample")]},
+    "Rule": {
+        "allOf": [
+            {"anyOf": [_told("place"), _unlike("pin")]},
+            {"anyOf": [_untold("place"), _like("pin")]},
+            {"anyOf": [_told("factor"), _unlike("boost")]},
+            {"anyOf": [_untold("factor"), _like("boost")]},
+        ]
+    },
     "Event": {"anyOf": [_told("user_id"), _told("device_id"), _told("session_id")]},
     "VisitorMerge": {"anyOf": [_told("device_id"), _told("session_id")]},
     "SessionRecallRequest": {
@@ -104,6 +129,14 @@ def openapi_config(*, keys: bool) -> OpenAPIConfig:
         use_handler_docstrings=True,
         tags=[
             Tag(name="answers", description="The questions that Kindred answers."),
+            Tag(
+                name="rules",
+                description="What merchandisers want otherwise: pin, boost, bury, exclude.",
+            ),
+            Tag(
+                name="reasons",
+                description="Why answers are as they are, and how else they might be.",
+            ),
             Tag(name="catalogue", description="The items."),
             Tag(name="events", description="What people do."),
             Tag(name="operations", description="Health."),
@@ -138,7 +171,11 @@ def component_schemas(max_batch: int) -> dict[str, dict[str, Any]]:
     _, schemas = msgspec.json.schema_components(MODELS, ref_template=_PREFIX + "{name}")
     for name, rules in RULES.items():
         schemas[name].update(rules)
-    for batch, rows, row in (("ItemBatch", "items", "Item"), ("EventBatch", "events", "Event")):
+    for batch, rows, row in (
+        ("ItemBatch", "items", "Item"),
+        ("EventBatch", "events", "Event"),
+        ("RuleBatch", "rules", "Rule"),
+    ):
         schemas[batch]["properties"][rows] = {
             "type": "array",
             "minItems": 1,
@@ -153,6 +190,12 @@ def component_schemas(max_batch: int) -> dict[str, dict[str, Any]]:
     schemas["Item"]["properties"]["formats"]["minItems"] = 1
     for field in ("categories", "not_categories"):
         schemas["Filters"]["properties"][field]["anyOf"][0]["items"]["minItems"] = 1
+    for part, field, names in (
+        ("PartialRecallSettings", "sources", SOURCES),
+        ("PartialRecallSettings", "relations", tuple(RecallSettings().relations)),
+        ("PartialRelationSettings", "sources", SOURCES),
+    ):
+        schemas[part]["properties"][field]["propertyNames"] = {"enum": list(names)}
     for schema in schemas.values():
         if "enum" in schema:
             schema["type"] = "string"

@@ -12,6 +12,7 @@ from kindred.events.check import Batch
 from kindred.events.log import Appended
 from kindred.schemas.base import Record
 from kindred.schemas.item import Item
+from kindred.schemas.preview import Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
     BatchResult,
@@ -22,6 +23,8 @@ from kindred.schemas.query import (
     SimilarRequest,
     Subject,
 )
+from kindred.schemas.rule import Rule, RuleHistory, RuleList, RuleResult
+from kindred.schemas.why import WhyNot, WhyNotRequest
 
 
 class ItemPage(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -65,6 +68,14 @@ class Engine(Protocol):
     ) -> Answer:
         """Candidates for a session."""
 
+    def why_not(self, request: WhyNotRequest) -> WhyNot:
+        """Why an item is not in the answer to a request; nothing is logged."""
+
+    def preview(self, request: PreviewRequest) -> Preview:
+        """What answers would be under other settings; nothing is changed or logged. Seconds, where
+        many are asked for.
+        """
+
     def merge_visitor(self, anonymous: Subject, user_id: str) -> None:
         """What a device or session did so far is the user's; durable. LogError where it fails."""
 
@@ -95,6 +106,21 @@ class Engine(Protocol):
 
         Blocks only where `batch.asks`. CatalogueError, LogFull; the future's is LogError.
         """
+
+    def put_rules(self, rules: Sequence[Rule], by: str) -> RuleResult:
+        """Write rules, each in the place of what had its id; what is accepted is durable.
+
+        Paths of those refused are behind the rule. RulesError, here and below.
+        """
+
+    def remove_rule(self, rule_id: str, by: str) -> bool:
+        """Remove a rule; False where there is none."""
+
+    def list_rules(self, surface: str | None, active: bool | None) -> RuleList:
+        """Rules by id: of a surface, or whose time is now (or is not), where that is asked."""
+
+    def rule_changes(self, rule_id: str | None, limit: int) -> RuleHistory:
+        """Changes of one rule or of all, newest first."""
 
     def get_item(self, item_id: str) -> Item | None:
         """The item as the catalogue holds it."""

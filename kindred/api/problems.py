@@ -21,9 +21,11 @@ from kindred.schemas.errors import (
     LogError,
     LogFull,
     NotBuilt,
+    RulesError,
     StoreTimeout,
     StoreUnavailable,
     UnknownItem,
+    UnknownRule,
 )
 from kindred.schemas.faults import fault_of, in_words
 from kindred.schemas.query import Problem, RowError
@@ -55,11 +57,13 @@ class Hung(KindredError):
 
 _STATUS: Mapping[type[KindredError], tuple[int, str, str]] = {
     UnknownItem: (404, "unknown-item", "The catalogue does not hold this item"),
+    UnknownRule: (404, "unknown-rule", "There is no such rule"),
     InputError: (400, *_TITLES[400]),
     NotBuilt: (503, "not-built", "There is no index yet"),
     StoreUnavailable: (503, "store-unavailable", "The vector store does not answer"),
     StoreTimeout: (504, *_TITLES[504]),
     CatalogueError: (503, "catalogue-unavailable", "The catalogue cannot be read or written"),
+    RulesError: (503, "rules-unavailable", "The rules cannot be read or written"),
     LogError: (503, "log-unavailable", "The event log cannot be written"),
     Overloaded: (503, "overloaded", "More requests wait than this process will hold"),
     Hung: (503, "hung", "The answer took far longer than it may"),

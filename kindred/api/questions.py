@@ -9,6 +9,7 @@ import numpy as np
 import structlog
 
 from kindred.events.sessions import Sessions
+from kindred.indexer.behaviour.impressions import PLATFORMS
 from kindred.indexer.behaviour.users import user_keys
 from kindred.indexer.catalogue import Catalogue
 from kindred.indexer.encoders.base import Encoder
@@ -86,6 +87,8 @@ class Questions:
             subject=request.subject,
             dislike=(*request.dislike, *seeds.dismissed),
         )
+        code = PLATFORMS.index(request.platform.value)
+        queries = replace(queries, platforms=np.array([code], np.int8))
         if item is not None:
             vectors = encode_together(item, encoders)
             if inline or not seed:

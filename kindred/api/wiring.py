@@ -6,17 +6,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import structlog
 
-from kindred.api import learning, representing
+from kindred.api import learning, past, representing
+from kindred.api.asked_before import asked_before
+from kindred.api.auctions import LiveAuctions
 from kindred.api.ids import time_ordered_id
 from kindred.api.material import catalogue_of
 from kindred.api.rolling import RollingBuilder
+from kindred.api.ruled import LiveRules, Visits
 from kindred.api.service import Bundle, Service
 from kindred.api.settings_file import load_settings as read_settings
+from kindred.events.bought import Bought
 from kindred.events.check import EventChecks
 from kindred.events.decision_log import DecisionLog
 from kindred.events.feature_names import keep_feature_names
@@ -24,6 +29,7 @@ from kindred.events.intake import EventIntake
 from kindred.events.log import EventLog
 from kindred.events.sessions import Sessions
 from kindred.indexer.behaviour.interactions import action_weights
+from kindred.indexer.behaviour.stages import NAMES as BEHAVIOUR
 from kindred.indexer.build import BehaviourSpace, build_index
 from kindred.indexer.builder import Builder
 from kindred.indexer.catalogue import Catalogue
@@ -40,6 +46,10 @@ from kindred.indexer.versions import COLUMNS, VECTORS, IndexFolder, Manifest
 from kindred.rerank.corpus import corpus_of
 from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.rerank.funnel import Funnel
+from kindred.rerank.joined_stages import AUCTION
+from kindred.rerank.rule_store import RuleStore
+from kindred.rerank.rules import RuleBook
+from kindred.rerank.shadow import ShadowRanker
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import ArtefactError, NotBuilt, SettingsError
 from kindred.schemas.progress import Progress
@@ -47,14 +57,15 @@ from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
-ANSWERING = ("pairs", "forward", "ease", "als", "history", "exposure", "merge", "ranker")
+ANSWERING = (*BEHAVIOUR, "merge", "ranker", AUCTION)
 """Stages whose artefacts answers are made with."""
 SERVING = (*ANSWERING, *SPACES)
 """Stages whose versions an index version names: those above, and those that give vectors."""
 
 load_settings = read_settings
 train = learning.train
-evaluate_next_item = learning.evaluate_next_item
+evaluate_next_item = past.evaluate_next_item
+evaluate_diversity = past.evaluate_diversity
 evaluate_shown_lists = learning.evaluate_shown_lists
 evaluate_representations = representing.evaluate_representations
 
@@ -141,6 +152,8 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
 
     modules = modules_of(workspace, settings, encoders, cache)
 
+    auctions = LiveAuctions.of(workspace, settings)
+
     def open_bundle(current: Bundle | None) -> Bundle | None:
         newest = folder.current()
         if current is not None and (newest is None or newest == current.versions["index"]):
@@ -149,7 +162,9 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
             workspace, settings, catalogue, cache, encoders, replica=name, modules=modules
         )
         try:
-            return bundle_of(workspace, settings, live)
+            bundle = bundle_of(workspace, settings, live)
+            held = None if auctions is None else auctions.deliveries
+            return replace(bundle, funnel=replace(bundle.funnel, deliveries=held))
         except BaseException:
             live.close()
             raise
@@ -164,9 +179,23 @@ def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> S
         sessions,
         events,
         open_decision_log(workspace, settings, name),
+        rules=LiveRules(RuleStore.open(workspace.rules), catalogue, micros_now),
+        visits=open_visits(workspace, settings),
+        ask_again=partial(asked_before, workspace),
+        auctions=auctions,
+        shadow=ShadowRanker(ModelStore(workspace.models), settings.ranker.shadow)
+        if settings.ranker.shadow
+        else None,
     )
     service.refresh()
     return service
+
+
+def open_visits(workspace: Workspace, settings: KindredSettings) -> Visits:
+    """What one process knows of its visitors; purchases are read only where a setting asks."""
+    days = settings.exclusions.bought_days
+    bought = Bought(workspace.log, workspace.lake, days) if days else None
+    return Visits(settings.exclusions, bought)
 
 
 def open_intake(workspace: Workspace, settings: KindredSettings) -> EventIntake:
@@ -213,6 +242,8 @@ def bundle_of(workspace: Workspace, settings: KindredSettings, live: Live) -> Bu
     artefacts = load_models(workspace, live.manifest.models)
     corpus = corpus_of(live.columns, live.tables, artefacts, settings, store=live.store)
     funnel = learning.funnel_of(corpus, artefacts.get("ranker"), settings, artefacts.get("merge"))
+    auctions = learning.auction_ranker_of(artefacts.get(AUCTION))
+    funnel = replace(funnel, diversity=settings.diversity, auction_ranker=auctions)
     versions = {"index": live.manifest.version, **live.manifest.models}
     return Bundle(live=live, funnel=funnel, versions=versions)
 
@@ -271,8 +302,20 @@ def open_offline(workspace: Workspace, settings: KindredSettings) -> Offline:
             sequence = changes[-1].sequence
     tables = {space: VectorTable.load(folder / VECTORS / space) for space in manifest.spaces}
     artefacts = load_models(workspace, manifest.models)
+    funnel = learning.offline_funnel(columns, tables, artefacts, settings)
     return Offline(
-        funnel=learning.offline_funnel(columns, tables, artefacts, settings),
+        funnel=replace(funnel, diversity=settings.diversity, rules=_rules(workspace, columns)),
         action_weights=action_weights(settings.signals),
         versions={"index": manifest.version, **manifest.models},
     )
+
+
+def _rules(workspace: Workspace, columns: Columns) -> RuleBook | None:
+    """The rules as they are now; None where nobody wrote any."""
+    if not workspace.rules.exists():
+        return None
+    store = RuleStore.open(workspace.rules)
+    try:
+        return RuleBook(store.rules()[1], columns)
+    finally:
+        store.close()

@@ -47,11 +47,11 @@ CREATE TABLE writers (
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Decision)
 _LISTS = (
-    "sources", "recall_rank", "merged", "score", "probability", "blend", "ad_rate_bp",
+    "sources", "recall_rank", "merged", "score", "shadow", "probability", "blend", "ad_rate_bp",
     "price_minor", "formats", "seller_id",
 )  # fmt: skip
 _JSON = ("versions", "flags", "experiments", "ms")
-_SHOWN = ("propensity", "explore", "sponsored")
+_SHOWN = ("propensity", "explore", "sponsored", "campaign")
 
 Row = tuple[str, int, str, int, bytes, bytes | None]
 """(decision_id, occurred_at, writer, sequence, doc, features)"""
@@ -179,7 +179,8 @@ def _values(decision: Decision) -> dict[str, Any]:
         "region": context.region,
         "degraded": list(decision.degraded),
         "shown_item": shown.item_id,
-        **{f"shown_{name}": getattr(shown, name) for name in _SHOWN},
+        **{f"shown_{name}": getattr(shown, name) for name in _SHOWN[:-1]},
+        "shown_campaign": [None if c is None else c.value for c in shown.campaign],
         "candidate_item": None if held is None else held.item_id,
         **{f"candidate_{n}": None if held is None else getattr(held, n) for n in _LISTS},
     }  # fmt: skip
@@ -197,7 +198,7 @@ def from_columns(row: Mapping[str, Any]) -> StoredDecision:
     context["session"] = row["session_items"] or ()
     if row["lat"] is not None:
         context["place"] = {"lat": row["lat"], "lon": row["lon"]}
-    shown = {"item_id": row["shown_item"], **{n: row[f"shown_{n}"] for n in _SHOWN}}
+    shown = {"item_id": row["shown_item"], **{n: row[f"shown_{n}"] or [] for n in _SHOWN}}
     if row["candidate_item"] is not None:
         held = {name: row[f"candidate_{name}"] for name in _LISTS}
         told["candidates"] = {"item_id": row["candidate_item"], **held}

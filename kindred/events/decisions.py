@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
@@ -70,8 +70,17 @@ def made_at(decision_id: str) -> int | None:
     return (told.int >> 80) * 1000 if told.version == 7 else None
 
 
-def newest(lake: Path, path: Path, limit: int, since: int | None = None) -> pl.DataFrame:
-    """The newest decisions, at most `limit`, newest first: the columns LISTED."""
+def newest(
+    lake: Path,
+    path: Path,
+    limit: int,
+    since: int | None = None,
+    columns: Sequence[str] = LISTED,
+) -> pl.DataFrame:
+    """The newest decisions, at most `limit`, newest first: these `columns`, the time among them.
+
+    The lake is read backwards, only as far as it takes.
+    """
     question = (
         "SELECT doc, NULL FROM decisions WHERE occurred_at >= ? ORDER BY occurred_at DESC LIMIT ?"
     )
@@ -79,10 +88,29 @@ def newest(lake: Path, path: Path, limit: int, since: int | None = None) -> pl.D
     with reading(path) as db:
         if db is not None:
             logged = decision_frame(db.execute(question, (since or 0, limit)))
-    order = pl.concat(
-        [logged.lazy().select(LISTED), Lake(lake, DECISIONS).scan(since).select(LISTED)]
-    ).unique("decision_id", keep="any")
-    return order.top_k(limit, by="occurred_at").sort("occurred_at", descending=True).collect()
+    found = logged = logged.select(columns)
+    if logged.height == limit:
+        since = logged["occurred_at"].to_list()[-1]
+    rolled = Lake(lake, DECISIONS)
+    for files in _backwards(rolled.files()):
+        older = rolled.scan(since, among=files).select(columns)
+        both = pl.concat([logged.lazy(), older]).unique("decision_id", keep="any")
+        found = both.top_k(limit, by="occurred_at").collect()
+        if found.height == limit:
+            break
+    return found.sort("occurred_at", descending=True)
+
+
+def _backwards(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
+    """The files of the newest day, then those of the four newest, of the sixteen newest, …"""
+    days = sorted({file.parent.name for file in files}, reverse=True)
+    count = 1
+    while days:
+        oldest = days[min(count, len(days)) - 1]
+        yield [file for file in files if file.parent.name >= oldest]
+        if count >= len(days):
+            return
+        count *= 4
 
 
 def all_decisions(

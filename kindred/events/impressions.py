@@ -10,6 +10,7 @@ from kindred.events.actions import GRADES
 from kindred.events.shown import JOINED_SCHEMA
 from kindred.schemas.clock import DAY, HOUR, MINUTE
 from kindred.schemas.event import ACTION_CODE, Action, EntityKind
+from kindred.schemas.item import Campaign
 from kindred.schemas.settings import JoinSettings
 
 SECOND = 1_000_000
@@ -91,7 +92,8 @@ def impressions(decisions: pl.LazyFrame, columns: tuple[str, ...] = KNOWN) -> pl
     """One row a shown item: columns of `JOINED_SCHEMA` that the decision tells.
 
     A decision told twice counts once. Candidate i is the item at position i + 1; where more was
-    shown than there are candidates, facts are null.
+    shown than there are candidates, facts are null. Only what its ad rate placed is sponsored: an
+    auction's place is paid for by its views, and no sale of it costs a fee.
     """
     length = pl.col("shown_item").list.len().cast(pl.Int64)
     places = pl.int_ranges(0, length)
@@ -101,23 +103,31 @@ def impressions(decisions: pl.LazyFrame, columns: tuple[str, ...] = KNOWN) -> pl
         "propensity": pl.col("shown_propensity"),
         "explore": pl.col("shown_explore"),
         "sponsored": pl.col("shown_sponsored"),
+        "campaign": pl.col("shown_campaign").fill_null([]).list.gather(places, null_on_oob=True),
         **{
             name: pl.col(f"candidate_{name}").fill_null([]).list.gather(places, null_on_oob=True)
             for name in FACTS
         },
     }
-    lists = {name: column for name, column in lists.items() if name in columns}
+    wanted = {*columns, "campaign"} if "sponsored" in columns else set(columns)
+    lists = {name: column for name, column in lists.items() if name in wanted}
     told = {
         "list_length": length,
         "trace_id": _trace_id(),
         "degraded": (pl.col("degraded").list.len() > 0).fill_null(False),
     }
+    plain = [name for name in columns if name not in lists]
+    auctioned = (pl.col("campaign") == Campaign.PLX.value).fill_null(value=False)
+    by_rate = {"sponsored": pl.col("sponsored") & ~auctioned}
     return (
         decisions.unique("decision_id", keep="any")
         .filter(length > 0)
-        .select((lists.get(name, told.get(name, pl.col(name)))).alias(name) for name in columns)
+        .select(
+            *(told.get(name, pl.col(name)).alias(name) for name in plain),
+            *(column.alias(name) for name, column in lists.items()),
+        )
         .explode(*lists)
-        .select(pl.col(name).cast(JOINED_SCHEMA[name]) for name in columns)
+        .select(by_rate.get(name, pl.col(name)).cast(JOINED_SCHEMA[name]) for name in columns)
     )
 
 

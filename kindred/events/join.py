@@ -44,11 +44,13 @@ counts; an event outside it is not given to an earlier row:
 there was a category_view or content_view that names the decision or has its trace.
 
 **Money.** `sale_minor` sums the values of the row's purchases (without a value: the price that was
-shown). Each purchase on a sponsored row within `purchase_days` after its first click costs
-ad rate x value / 10,000, rounded half up: `fee_minor` is their sum. A purchase that belongs to no
-row, of an item in a campaign (`ad_rate_bp` of the event above 0), is a halo sale of the sponsored
-row of that seller that the same visitor clicked last, within `purchase_days`, if it shows another
-item; its fee follows the event's rate. Null is "none", or "not known".
+shown). A row is sponsored where its ad rate placed it; the places of an auction are paid for by
+their views, and no sale of theirs costs anything. Each purchase on a sponsored row within
+`purchase_days` after its first click costs ad rate x value / 10,000, rounded half up: `fee_minor`
+is their sum. A purchase that belongs to no row, of an item in a campaign (`ad_rate_bp` of the event
+above 0), is a halo sale of the sponsored row of that seller that the same visitor clicked last,
+within `purchase_days`, if it shows another item; its fee follows the event's rate. Null is "none",
+or "not known".
 
 **Open windows.** `censored` says that something at or after `as_of` could still change the row:
 `action_hours` (`click_minutes`) after its decision; once clicked, `purchase_days` after the first

@@ -28,7 +28,7 @@ from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import JoinSettings
 
-RULES = "3"
+RULES = "4"
 """Goes up with every change of the rules: days joined by other rules are joined again."""
 
 Source = Callable[[int | None, int | None], pl.LazyFrame]

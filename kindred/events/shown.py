@@ -40,11 +40,13 @@ DECISION_SCHEMA = pl.Schema(
         "shown_propensity": pl.List(pl.Float64()),
         "shown_explore": pl.List(pl.Boolean()),
         "shown_sponsored": pl.List(pl.Boolean()),
+        "shown_campaign": pl.List(pl.String()),
         "candidate_item": pl.List(pl.String()),
         "candidate_sources": pl.List(pl.UInt32()),
         "candidate_recall_rank": pl.List(pl.UInt16()),
         "candidate_merged": pl.List(pl.Float32()),
         "candidate_score": pl.List(pl.Float64()),
+        "candidate_shadow": pl.List(pl.Float64()),
         "candidate_probability": pl.List(pl.Float64()),
         "candidate_blend": pl.List(pl.Float64()),
         "candidate_ad_rate_bp": pl.List(pl.UInt16()),
@@ -88,6 +90,7 @@ JOINED_SCHEMA = pl.Schema(
         "epsilon": pl.Float64(),
         "explore": pl.Boolean(),
         "sponsored": pl.Boolean(),
+        "campaign": pl.String(),
         "degraded": pl.Boolean(),
         "ad_rate_bp": pl.UInt16(),
         "price_minor": pl.Int64(),
@@ -109,9 +112,10 @@ JOINED_SCHEMA = pl.Schema(
 )
 """One row a shown item, unclicked ones too. Null is "did not happen" or "was not known".
 
-`occurred_at` is the decision's. `attribution` is the weakest link that an outcome of the row came
-by: `decision`, `trace`, `session` or `visitor`; null without an outcome. `censored` holds while a
-window that could still change the row is open."""
+`occurred_at` is the decision's. `sponsored` is what its ad rate placed, so that a sale costs a fee;
+`campaign` also tells the places of an auction (`plx`). `attribution` is the weakest link that an
+outcome of the row came by: `decision`, `trace`, `session` or `visitor`; null without an outcome.
+`censored` holds while a window that could still change the row is open."""
 
 JOINED = LakeTable("joined", JOINED_SCHEMA, "decision_id")
 """For reading: a day is written whole, by `events.joining`."""

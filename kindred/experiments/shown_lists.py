@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kindred.rerank.joined_training import Goal, fit_on_all, fit_on_lists
+from kindred.rerank.alternatives import grow_objectives, try_objectives, wanted_goals
 from kindred.rerank.judged import Judged, Known, Parts, judged_lists, known_lists, split_lists
 from kindred.rerank.labels import LabelOrder, usable
 from kindred.rerank.logged import JoinedLog, read_lists
@@ -26,13 +26,11 @@ from kindred.rerank.metrics import (
     tied_ranks,
 )
 from kindred.rerank.training import TooLittle
-from kindred.retrieval.segments import segment_sum
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Doubles, Mask, Rows
 from kindred.schemas.settings import KindredSettings
 
-SHOWN, MERGE, RANKER = "shown", "merge (RRF)", "ranker"
-BINARY, BOTH, POPULARITY = "ranker, purchases alone", "mean of both rankers", "popularity"
+SHOWN, MERGE, RANKER, POPULARITY = "shown", "merge (RRF)", "ranker", "popularity"
 RANK, MRR = "purchase rank", "purchase MRR"
 
 Values = dict[str, Doubles]
@@ -160,19 +158,16 @@ def orders_of(
     popularity = held.column("popularity").astype(np.float64)
     if not np.isnan(popularity).all():
         orders[POPULARITY] = popularity
-    told: dict[str, Any] = {}
-    goals: dict[str, Goal] = {RANKER: "graded"}
-    if parts.training.bought_lists >= 2:
-        goals[BINARY] = "purchase"
-    with progress.task(f"grow trees, seed {seed}", 2 * len(goals) * chosen.trees) as on_tree:
-        for name, goal in goals.items():
-            _, facts = fit_on_lists(parts, chosen, goal=goal, seed=seed, on_tree=on_tree)
-            ranker, more = fit_on_all(known, chosen, facts, goal=goal, seed=seed, on_tree=on_tree)
-            orders[name] = ranker.score(held.features)
-            told[name] = {**facts, "refitted on": more}
-    if BINARY in orders:
-        orders[BOTH] = (_z(orders[RANKER], held.offsets) + _z(orders[BINARY], held.offsets)) / 2
-    return orders, told
+    with progress.task(
+        f"grow trees, seed {seed}", 2 * len(wanted_goals(chosen)) * chosen.trees
+    ) as on_tree:
+        tried = try_objectives(parts, chosen, seed=seed, on_tree=on_tree)
+        grown, facts = grow_objectives(known, chosen, tried, seed=seed, on_tree=on_tree)
+    orders[RANKER] = grown[tried.served].score(held.features)
+    for name, ranker in grown.items():
+        if name != tried.served:
+            orders[f"{RANKER}, {name}"] = ranker.score(held.features)
+    return orders, {"objective": tried.report, "members": tried.facts, "refitted on": facts}
 
 
 def metrics_of(later: Judged, order: Doubles, ks: Sequence[int]) -> Values:
@@ -220,12 +215,3 @@ def slice_report(
 def _mean_over(found: Sequence[Values]) -> Values:
     """Over the seeds, list by list."""
     return {metric: np.mean([v[metric] for v in found], axis=0) for metric in found[0]}
-
-
-def _z(scores: Doubles, offsets: Rows) -> Doubles:
-    """float64[n]: scores less their list's mean, over its standard deviation."""
-    lengths = np.diff(offsets)
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    centred = scores - (segment_sum(scores, offsets) / lengths)[owners]
-    spread = np.sqrt(segment_sum(centred**2, offsets) / lengths)
-    return centred / np.maximum(spread, 1e-9)[owners]

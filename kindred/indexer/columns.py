@@ -25,6 +25,7 @@ from kindred.indexer.facts import (
 )
 from kindred.indexer.geo import haversine
 from kindred.indexer.masks import filter_mask
+from kindred.indexer.traits import WIDTHS, Hashes
 from kindred.indexer.vocabulary import Vocabulary
 from kindred.schemas.errors import ArtefactError
 from kindred.schemas.item import Item, Status
@@ -36,7 +37,7 @@ __all__ = [
     "VOCABULARIES", "Columns", "Vocabulary", "category_prefixes", "haversine",
 ]  # fmt: skip
 
-_FORMAT = 2
+_FORMAT = 3
 _IDS = "item_ids.arrow"
 
 
@@ -136,6 +137,16 @@ class Columns:
         return self._column("ad_rate_bp")
 
     @property
+    def flat_fee(self) -> Doubles:
+        """float64[size] in minor units, for all the views of an auction campaign; NaN unknown."""
+        return self._column("flat_fee")
+
+    @property
+    def target_views(self) -> NDArray[np.int32]:
+        """int32[size]: views that an auction campaign has bought; 0 unknown."""
+        return self._column("target_views")
+
+    @property
     def created(self) -> Rows:
         """int64[size] in microseconds UTC; 0 unknown."""
         return self._column("created")
@@ -154,6 +165,21 @@ class Columns:
     def lon(self) -> Doubles:
         """float64[size] in degrees; NaN unknown."""
         return self._column("lon")
+
+    @property
+    def words(self) -> Hashes:
+        """uint32[size, 16]: hashes of the title's words, then 0 (`traits.title_words`)."""
+        return self._arrays["words"][:, : self.size].T
+
+    @property
+    def attributes(self) -> Hashes:
+        """uint32[size, 12]: attributes by name, then 0 (`traits.attribute_hash`)."""
+        return self._arrays["attributes"][:, : self.size].T
+
+    @property
+    def materials(self) -> Hashes:
+        """uint32[size, 4]: hashes of the materials, then 0."""
+        return self._arrays["materials"][:, : self.size].T
 
     @property
     def row_of(self) -> Mapping[str, int]:
@@ -227,10 +253,13 @@ class Columns:
         try:
             about = msgspec.json.decode((folder / "columns.json").read_bytes())
             if about["format"] != _FORMAT:
-                raise ArtefactError(f"columns {folder} are of format {about['format']}")
+                raise ArtefactError(
+                    f"columns {folder} are of another format ({about['format']}): "
+                    "run `kindred index`"
+                )
             columns._arrays = {
                 name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False))
-                for name in ("category", "sphere", *SPECS)
+                for name in ("category", "sphere", *WIDTHS, *SPECS)
             }
             columns.item_ids = pl.read_ipc(folder / _IDS)["item_id"].to_list()
         except (

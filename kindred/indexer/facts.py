@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kindred.indexer.geo import on_sphere
+from kindred.indexer.traits import empty_traits, trait_columns
 from kindred.indexer.vocabulary import Vocabulary
 from kindred.schemas.item import MAX_LEVELS, Campaign, Condition, Format, FormatBits, Item, Status
 
@@ -35,6 +36,8 @@ SPECS: dict[str, tuple[Any, float]] = {
     "formats": (np.uint8, 0),
     "campaign": (np.int8, -1),
     "ad_rate_bp": (np.uint16, 0),
+    "flat_fee": (np.float64, np.nan),
+    "target_views": (np.int32, 0),
     "created": (np.int64, 0),
     "auction_end": (np.int64, 0),
     "lat": (np.float64, np.nan),
@@ -42,7 +45,8 @@ SPECS: dict[str, tuple[Any, float]] = {
 }
 """Column -> (dtype, value of a row that nothing is known of).
 
-Beside them stand `category` and `sphere`, which have a dimension more."""
+Beside them stand `category`, `sphere` and those of `traits.WIDTHS`, which have a dimension
+more."""
 
 
 def category_prefixes(path: Sequence[str]) -> list[str]:
@@ -63,6 +67,7 @@ def empty_columns(capacity: int) -> dict[str, NDArray[Any]]:
         **arrays,
         "category": np.full((MAX_LEVELS, capacity), -1, np.int32),
         "sphere": np.full((3, capacity), np.nan, np.float32),
+        **empty_traits(capacity),
     }
 
 
@@ -71,7 +76,8 @@ def column_values(
 ) -> dict[str, NDArray[Any]]:
     """Each column's values for n items; new words enter the vocabularies.
 
-    `category` is int32[MAX_LEVELS, n], `sphere` float32[3, n], the others [n].
+    `category` is int32[MAX_LEVELS, n], `sphere` float32[3, n], see `traits` for words, attributes
+    and materials; the others are [n].
     """
     n = len(items)
 
@@ -101,11 +107,14 @@ def column_values(
         "formats": column("formats", lambda i: sum({FORMAT_BIT[f] for f in i.formats})),
         "campaign": column("campaign", lambda i: CAMPAIGN_CODE[i.campaign]),
         "ad_rate_bp": column("ad_rate_bp", lambda i: i.ad_rate_bp),
+        "flat_fee": column("flat_fee", lambda i: i.flat_fee_minor),
+        "target_views": column("target_views", lambda i: i.target_views),
         "created": column("created", lambda i: i.created_at),
         "auction_end": column("auction_end", lambda i: i.auction_end),
         "lat": lat,
         "lon": lon,
         "sphere": on_sphere(lat, lon),
+        **trait_columns(items),
     }
 
 

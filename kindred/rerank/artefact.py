@@ -1,11 +1,10 @@
-"""A trained ranker on disk: LightGBM's text, the calibration's knots, the feature specification."""
+"""A trained ranker on disk: boosters as text, the calibration's knots, the features' names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from kindred.rerank.calibration import Calibration
@@ -17,12 +16,8 @@ from kindred.schemas.errors import VersionMismatch
 
 def to_artefact(trained: TrainedRanker) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """(arrays, texts) to keep."""
-    arrays = {
-        "calibration_scores": trained.calibration.scores,
-        "calibration_probabilities": trained.calibration.probabilities,
-        "depth": np.array([trained.ranker.depth]),
-    }
-    return arrays, {"booster": trained.ranker.text, "features": "\n".join(FEATURES)}
+    arrays, texts = trained.ranker.to_artefact()
+    return arrays | trained.calibration.arrays(), {**texts, "features": "\n".join(FEATURES)}
 
 
 def from_artefact(
@@ -34,7 +29,4 @@ def from_artefact(
             f"the ranker was trained on other features than specification {SPECIFICATION}: "
             "run `kindred train ranker`"
         )
-    calibration = Calibration(arrays["calibration_scores"], arrays["calibration_probabilities"])
-    return Ranker.from_text(
-        texts["booster"], int(arrays["depth"][0]) if "depth" in arrays else 0
-    ), calibration
+    return Ranker.from_artefact(arrays, texts), Calibration.from_arrays(arrays)

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kindred.indexer.columns import CAMPAIGN_CODE, Columns
+from kindred.rerank.rules import Acting
+from kindred.rerank.trail import Trail
 from kindred.retrieval.segments import places_in_runs, ranks_within
 from kindred.schemas.item import Campaign
 from kindred.schemas.ranking import Candidates, Doubles, Mask, Rows
+from kindred.schemas.rule import Effect
 from kindred.schemas.settings import BlendSettings
 
 
@@ -37,36 +40,55 @@ def kth_probability(candidates: Candidates, k: int | Rows) -> Doubles:
 
 
 def blend(
-    candidates: Candidates, columns: Columns, settings: BlendSettings, k: int | Rows
+    candidates: Candidates,
+    columns: Columns,
+    settings: BlendSettings,
+    k: int | Rows,
+    trail: Trail | None = None,
+    acting: Acting | None = None,
 ) -> tuple[Candidates, Mask]:
     """(candidates best first with `blend` filled, bool[n]: placed by its ad rate).
 
     A sponsored item whose probability is under `floor` × the k-th one's competes without its
     rate, and so do those past the `sponsored_max` best. Past `seller_cap` items of a seller, the
     rest moves behind everything else, in order: a list of one seller's items alone keeps them.
-    `k` is one number, or int64[Q].
+    `k` is one number, or int64[Q]. Rules that boost add to the value, not to the probability.
     """
     assert candidates.probability is not None
     p, rows, owners = candidates.probability, candidates.rows, candidates.queries
+    adds = None if acting is None else acting.boosts(rows, owners)
     floor = settings.floor * kth_probability(candidates, k)[owners]
-    paid = sponsored(columns, rows) & (p >= floor)
-    value = valued(candidates, columns, paid, settings)
+    rated = sponsored(columns, rows)
+    paid = rated & (p >= floor)
+    value = valued(candidates, columns, paid, settings, adds)
     order = np.lexsort((-value, owners))
     at = order[paid[order]]
     over = at[running_rank(owners[at]) >= settings.sponsored_max]
     if len(over):
         paid[over] = False
-        value = valued(candidates, columns, paid, settings)
+        value = valued(candidates, columns, paid, settings, adds)
         order = np.lexsort((-value, owners))
     late = past_cap(owners[order], columns.seller[rows[order]], settings.seller_cap)
+    behind = rows[order[late]]
     order = order[np.lexsort((late, owners[order]))]
-    return candidates.with_columns(blend=value).take(order), paid[order]
+    blended = candidates.with_columns(blend=value).take(order)
+    if trail is not None:
+        low = rows[rated & (p < floor)]
+        by_rule = {} if acting is None else acting.by_rule(Effect.BOOST, rows, owners)
+        trail.note(
+            "blend", blended, floor=low, sponsored_max=rows[over], seller_cap=behind, **by_rule
+        )
+    return blended, paid[order]
 
 
 def valued(
-    candidates: Candidates, columns: Columns, paid: Mask, settings: BlendSettings
+    candidates: Candidates,
+    columns: Columns,
+    paid: Mask,
+    settings: BlendSettings,
+    adds: Doubles | None = None,
 ) -> Doubles:
-    """float64[n]: the blend's value; `paid` says whose rate counts."""
+    """float64[n]: the blend's value; `paid` says whose rate counts, `adds` what rules add."""
     assert candidates.probability is not None
     rows, r0 = candidates.rows, float(settings.r0_bp)
     rate = np.clip(columns.ad_rate_bp[rows], settings.rate_min_bp, settings.rate_max_bp)
@@ -76,7 +98,7 @@ def valued(
     if settings.c:
         price = columns.price[rows]
         value = value + settings.c * price_term(price, candidates.queries, candidates.query_count)
-    return value
+    return value if adds is None else value + adds
 
 
 def price_term(price: Doubles, owners: Rows, queries: int) -> Doubles:

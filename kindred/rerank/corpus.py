@@ -10,8 +10,10 @@ import numpy as np
 from kindred.indexer.behaviour.ease import EaseTable
 from kindred.indexer.behaviour.exposure import Exposure
 from kindred.indexer.behaviour.history import History, bestsellers
+from kindred.indexer.behaviour.pair_exposure import PairExposure
 from kindred.indexer.behaviour.pairs import PairTable
 from kindred.indexer.behaviour.stages import NAMES
+from kindred.indexer.behaviour.tastes import Tastes
 from kindred.indexer.behaviour.users import UserFactors
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact
@@ -19,6 +21,7 @@ from kindred.indexer.representations import SPACES, full_name
 from kindred.indexer.store.exact import ExactStore
 from kindred.indexer.store.port import VectorSearch
 from kindred.indexer.store.tables import VectorTable
+from kindred.indexer.traits import WordWeights
 from kindred.retrieval.plan import FilterPlanner
 from kindred.retrieval.sources import Corpus
 from kindred.schemas.settings import KindredSettings
@@ -69,6 +72,11 @@ def corpus_of(
         history=history,
         bestsellers=best,
         exposure=Exposure.load(arrays["exposure"]) if "exposure" in arrays else None,
+        pair_exposure=(
+            PairExposure.load(arrays["pair_exposure"]) if "pair_exposure" in arrays else None
+        ),
+        tastes=Tastes.load(arrays["tastes"]) if "tastes" in arrays else None,
+        word_weights=WordWeights.of(columns.words),
         users=UserFactors.of(arrays["als"]) if "als" in arrays else None,
     )
 

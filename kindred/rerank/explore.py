@@ -2,7 +2,8 @@
 
 With probability ε the first k of an answer come in uniformly random order, else as the funnel
 ordered them. An item's propensity is the chance that it stands where it stands under both:
-(1 - ε) · [the funnel puts it there] + ε / k.
+(1 - ε) · [the funnel puts it there] + ε / k. What a rule put at its place stays there for certain,
+what an auction did with the chance of its draw, and the others change places among themselves.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ def seed_of(decision_id: str) -> np.random.Generator:
 
 
 def as_ordered(ranked: Ranked, k: int) -> Explored:
-    """The first k of each query as they are: propensity 1."""
+    """The first k of each query as they are: propensity 1, but for what an auction drew."""
     inside = ranked.candidates.ranks < k
     return Explored(
         ranked=ranked,
-        propensity=np.where(inside, 1.0, np.nan),
+        propensity=np.where(inside, certain(ranked), np.nan),
         explore=np.zeros(len(inside), np.bool_),
     )
 
@@ -44,13 +45,18 @@ def as_ordered(ranked: Ranked, k: int) -> Explored:
 def explored(ranked: Ranked, k: int | Rows, share: float, random: np.random.Generator) -> Explored:
     """With probability `share` each query's first k (one number, or int64[Q]) in random order."""
     candidates = ranked.candidates
-    ranks = candidates.ranks
-    inside, lengths = _shown(ranked, k)
-    drawn = (random.random(candidates.query_count) < share)[candidates.queries] & inside
+    owners, ranks = candidates.queries, candidates.ranks
+    inside = ranks < np.minimum(k, np.diff(candidates.offsets))[owners]
+    moves = inside if ranked.fixed is None else inside & ~ranked.fixed
+    at = np.flatnonzero(moves)
+    drawn = (random.random(candidates.query_count) < share)[owners] & moves
     key = np.where(drawn, random.random(len(ranks)), ranks + 1.0)
-    order = np.lexsort((key, candidates.queries))
-    greedy = ranks[order] == ranks
-    chance = (1.0 - share) * greedy + share / lengths
+    # Those that move take one another's places; for all others the order is as it stands.
+    order = np.arange(len(ranks))
+    order[at] = at[np.lexsort((key[at], owners[at]))]
+    movable = np.maximum(np.bincount(owners[at], minlength=candidates.query_count), 1)[owners]
+    free = (1.0 - share) * (order == np.arange(len(order))) + share / movable
+    chance = np.where(moves, free, certain(ranked))
     return Explored(
         ranked=replace(
             ranked, candidates=candidates.take(order), sponsored=ranked.sponsored[order]
@@ -60,8 +66,8 @@ def explored(ranked: Ranked, k: int | Rows, share: float, random: np.random.Gene
     )
 
 
-def _shown(ranked: Ranked, k: int | Rows) -> tuple[Mask, Rows]:
-    """(bool[n]: among the first k of its query; int64[n]: how many its query shows, at least 1)."""
-    candidates = ranked.candidates
-    lengths = np.maximum(np.minimum(k, np.diff(candidates.offsets)), 1)[candidates.queries]
-    return candidates.ranks < lengths, lengths
+def certain(ranked: Ranked) -> Doubles:
+    """float64[n]: chance of what stands still: 1, at auction places that of the draw."""
+    if ranked.drawn is None:
+        return np.ones(len(ranked.candidates))
+    return np.where(np.isnan(ranked.drawn), 1.0, ranked.drawn)

@@ -177,6 +177,13 @@ def split_lists(
     )
 
 
+def learnable_lists(
+    log: JoinedLog, until: int, settings: RankerSettings, windows: JoinSettings
+) -> int:
+    """Lists of which something is known to have come at `until`."""
+    return len(_clicked(log, _usable(log, until, settings, windows), until))
+
+
 def known_lists(
     log: JoinedLog,
     until: int,
@@ -226,7 +233,10 @@ def _usable(
     At an `inner` moment, the end of a part that others follow, actions may still come.
     """
     shown = log.shown
-    keep = usable(shown, until, windows, open_purchases=settings.open_purchases, open_actions=inner)
+    keep = usable(
+        shown, until, windows, open_purchases=settings.open_purchases, open_actions=inner,
+        auctions=log.auctions,
+    )  # fmt: skip
     rows: Mask = keep & (log.readable() & (shown.at < until))[shown.owners]
     return rows
 
@@ -239,7 +249,10 @@ def _lists_of(shown: Impressions, rows: Mask) -> Mask:
 
 def _clicked(log: JoinedLog, keep: Mask, until: int) -> Rows:
     """int64[m]: the lists of the rows `keep` of which something came before `until`, rising."""
-    clicked: Rows = np.flatnonzero(_lists_of(log.shown, keep) & log.shown.clicked_lists(until))
+    found = log.shown.clicked_lists(until)
+    if log.auctions:
+        found &= _lists_of(log.shown, keep & (log.shown.outcomes < until).any(axis=1))
+    clicked: Rows = np.flatnonzero(_lists_of(log.shown, keep) & found)
     return clicked
 
 

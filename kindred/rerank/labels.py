@@ -22,6 +22,8 @@ from kindred.schemas.settings import JoinSettings
 Labels = NDArray[np.int8]
 ACTIONS: tuple[str, ...] = tuple(OUTCOMES)
 """Outcomes by grade less one; the middle four are those between."""
+CLICKED, BOUGHT = 1, 6
+"""Labels that no order changes."""
 MIDDLE = slice(CLICK + 1, PURCHASE)
 ENOUGH = 30
 """An action seen less often keeps its place in the plain order of grades."""
@@ -116,12 +118,14 @@ def usable(
     *,
     open_purchases: bool,
     open_actions: bool = False,
+    auctions: bool = False,
 ) -> Mask:
     """bool[n]: rows whose outcomes are known as of `until`, or of the newest that was joined.
 
     The window of actions must be closed, unless `open_actions`; that for a purchase, unless
     `open_purchases`: what may still come counts as not done. A row that the join calls final is
-    known from its end on.
+    known from its end on. What stood at an auction place is left out, for it was drawn, not ranked;
+    with `auctions` everything else is, and what stood at the only such place of its list.
     """
     known_until = min(until, shown.newest)
     final = ~shown.censored & (until > shown.newest)
@@ -131,7 +135,12 @@ def usable(
         clicked = shown.outcomes[:, CLICK]
         waits = (clicked < until) & (clicked > known_until - windows.purchase_days * DAY)
         closed &= ~waits
-    return closed | final
+    known = closed | final
+    if not auctions:
+        return known & ~shown.auctioned
+    known &= shown.auctioned
+    several: Mask = np.bincount(shown.owners[known], minlength=shown.lists) > 1
+    return known & several[shown.owners]
 
 
 def inverse_propensity(propensity: Doubles, clip: float) -> Floats:

@@ -1,9 +1,9 @@
 """Shown lists with the features that they were ranked by, from the decision log.
 
 Features are taken as they were logged, column by column by name. What a list's specification did
-not have yet is unknown (NaN), but for the item's exposure: that is computed as of the beginning of
-the day of the list (UTC), which is what a daily training would have served, or as of an earlier
-moment where nothing later may count.
+not have yet is unknown (NaN), but for the item's exposure and the pair's: those are computed as of
+the beginning of the day of the list (UTC), which is what a daily training would have served, or as
+of an earlier moment where nothing later may count.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from kindred.indexer.behaviour.exposure import NAMES as EXPOSURE
-from kindred.indexer.behaviour.exposure import item_exposure
+from kindred.indexer.behaviour.exposure import Exposure, item_exposure
 from kindred.indexer.behaviour.impressions import Impressions
+from kindred.indexer.behaviour.pair_exposure import PairExposure, pair_exposure
 from kindred.rerank.features import FEATURES, SPECIFICATION
+from kindred.rerank.features.exposure import FROM_EXPOSURE, PAIR, PLACES
 from kindred.retrieval.segments import offsets_of
 from kindred.schemas.clock import DAY
 from kindred.schemas.errors import ArtefactError
@@ -45,6 +46,8 @@ class JoinedLog:
     """Fingerprints of both logs"""
     until: int
     """Microseconds UTC up to which they are joined; what came later is not known"""
+    auctions: bool = False
+    """Only what stood at auction places, of lists that had several; else all but that"""
 
     def readable(self) -> Mask:
         """bool[L]: lists with logged features of a known specification."""
@@ -115,9 +118,10 @@ def read_lists(
     for day in np.unique(days).tolist():
         of_day = wanted[days == day]
         exposure = item_exposure(shown, size, min(day * DAY, known))
+        pairs = pair_exposure(shown, min(day * DAY, known))
         for specification, lists in _by_specification(shown, of_day):
             part = _read_day(log, specification, lists, keep, day)
-            _fill_exposure(part, exposure.gather(shown.row[part.at]))
+            _fill_exposure(part, exposure, pairs, PAIR.name in _names(log, specification))
             parts.append(part)
         on_lists(len(of_day))
     if not parts:
@@ -177,10 +181,15 @@ def _decisions_of_day(log: JoinedLog, lists: Rows, width: int, day: int) -> pl.D
     )
 
 
+def _names(log: JoinedLog, specification: str) -> Sequence[str]:
+    """Columns of the rows logged under a specification."""
+    return FEATURES if specification == SPECIFICATION else log.specifications[specification]
+
+
 def _read_day(log: JoinedLog, specification: str, lists: Rows, keep: Mask, day: int) -> LoggedLists:
     """Lists of one day and one specification, exposure as logged."""
     shown = log.shown
-    names = FEATURES if specification == SPECIFICATION else log.specifications[specification]
+    names = _names(log, specification)
     width = len(names) * WIDTH
     frame = _decisions_of_day(log, lists, width, day)
     if frame.is_empty():
@@ -224,13 +233,23 @@ def by_name(logged: Floats, names: Sequence[str]) -> Floats:
     return out
 
 
-def _fill_exposure(part: LoggedLists, values: Floats) -> None:
-    """Give lists that served without any exposure that of the day's beginning, in place."""
-    start = FEATURES.index(EXPOSURE[0])
-    logged = part.features[:, start : start + len(EXPOSURE)]
+def _fill_exposure(
+    part: LoggedLists, exposure: Exposure, pairs: PairExposure, knew_pairs: bool
+) -> None:
+    """Give lists that served without any exposure that of the day's beginning, in place.
+
+    Theirs of pairs, too, and to all lists where the specification did not have it.
+    """
+    shown, start = part.shown, FEATURES.index(FROM_EXPOSURE[0].name)
+    logged = part.features[:, start : start + len(FROM_EXPOSURE)]
     knew = np.bincount(part.owners, ~np.isnan(logged).all(axis=1), minlength=len(part)) > 0
     blind = ~knew[part.owners]
-    logged[blind] = values[blind]
+    logged[blind] = exposure.gather(shown.row[part.at[blind]])[:, PLACES]
+    without = blind if knew_pairs else np.ones(len(blind), np.bool_)
+    at = part.at[without]
+    part.features[without, FEATURES.index(PAIR.name)] = pairs.lookup(
+        shown.seed[shown.owners[at]], shown.row[at]
+    )
 
 
 def _nothing(shown: Impressions) -> LoggedLists:

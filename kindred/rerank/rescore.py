@@ -86,4 +86,4 @@ def _ranker(load: Callable[[str], Artefact], version: str) -> tuple[Ranker, tupl
             f"ranker {version} is gone, its scores cannot be repeated: {error}"
         ) from error
     names = tuple(artefact.texts["features"].split("\n"))
-    return Ranker.from_text(artefact.texts["booster"]), names
+    return Ranker.from_artefact(artefact.arrays, artefact.texts), names

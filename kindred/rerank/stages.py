@@ -7,7 +7,7 @@ it is trained on the newest window of the log, with tables of what came before i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -19,23 +19,21 @@ from kindred.indexer.models import Artefact
 from kindred.indexer.representations import SPACES, full_name
 from kindred.indexer.stages import Made, Stage
 from kindred.indexer.store.tables import VectorTable
-from kindred.rerank.artefact import to_artefact
 from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import Examples, cut_sessions, joined
 from kindred.rerank.features import SPECIFICATION
 from kindred.rerank.funnel import Funnel
-from kindred.rerank.joined_training import refitted, train_on_lists
-from kindred.rerank.judged import known_lists, split_lists, split_moments
+from kindred.rerank.joined_stages import RANKER, Shown, enough_lists, joined_stages, made_of
 from kindred.rerank.logged import JoinedLog
 from kindred.rerank.merge_stage import MERGE, Market, merge_stages, read_by_recall
 from kindred.rerank.merging import learned_weights
-from kindred.rerank.training import TooLittle, TrainedRanker, train_ranker
+from kindred.rerank.training import TooLittle, train_ranker
 from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
-from kindred.schemas.settings import KindredSettings
+from kindred.schemas.settings import KindredSettings, RankerSettings
 
-CODE = 7
-"""Revision of what the ranker's stage does."""
+CODE = 8
+"""Revision of what the ranker's stage does where it learns from what people did next."""
 PAST = "_past"
 """Suffix of the stages that the ranker learns over: made of what came before its window."""
 SINGLE_SEED = 0.3
@@ -77,6 +75,7 @@ def ranker_stages(
     suffix: str = PAST,
     learned: Callable[[int, str], list[Stage]] = lambda until, suffix: [],  # noqa: ARG005
     threads: int = 0,
+    studies: Path | None = None,
 ) -> list[Stage]:
     """The ranker from shown lists where `joined` has enough of them.
 
@@ -84,7 +83,11 @@ def ranker_stages(
     by moment and suffix, and the ranker trained in it.
     """
     if joined is not None and enough_lists(joined, until, settings):
-        return [joined_stage(joined, columns.size, until, settings, name=name, threads=threads)]
+        shown = Shown(
+            log=joined, until=until, size=columns.size, settings=settings,
+            suffix=name.removeprefix(RANKER), threads=threads, studies=studies,
+        )  # fmt: skip
+        return joined_stages(shown)
     start = window_start(log, until, settings)
     counted = log.counted(settings.signals)
     past = behaviour_stages(
@@ -123,7 +126,7 @@ def ranker_stages(
                 return Made(passed=False, reason=str(error), summary=str(error))
         return made_of(trained, {"learned from": "what people did next", "repeats": repeats})
 
-    parts = (settings.ranker, settings.recall, settings.signals)
+    parts = (learned_by(settings), settings.recall, settings.signals)
     ranker = Stage(
         name=name,
         code=CODE,
@@ -133,75 +136,6 @@ def ranker_stages(
         needs=tuple(stage.name for stage in (*needs, *merge)),
     )
     return [*past, *modules, *merge, ranker]
-
-
-def made_of(trained: TrainedRanker, facts: Mapping[str, Any]) -> Made:
-    """What is kept of a trained ranker."""
-    arrays, texts = to_artefact(trained)
-    return Made(
-        arrays=arrays,
-        texts=texts,
-        metrics={**facts, **trained.metrics},
-        passed=trained.passed,
-        reason=trained.reason,
-        summary=trained.reason,
-    )
-
-
-def enough_lists(joined: JoinedLog, until: int, settings: KindredSettings) -> bool:
-    """Whether enough lists were shown before `until` of which something came, for long enough."""
-    useful = joined.shown.clicked_lists(until) & joined.readable()
-    if int(useful.sum()) < settings.ranker.joined_from:
-        return False
-    return split_moments(joined, until, settings.ranker, settings.join) is not None
-
-
-def joined_stage(
-    joined: JoinedLog,
-    size: int,
-    until: int,
-    settings: KindredSettings,
-    *,
-    name: str,
-    threads: int = 0,
-) -> Stage:
-    """The ranker trained on what was shown before `until`; `size` is the catalogue's.
-
-    One is made of the older lists and judged on the newest; if it passes, another is made like it
-    of all of them, and serves.
-    """
-    chosen, seed = settings.ranker, settings.seed
-
-    def tried(progress: Progress) -> TrainedRanker:
-        with progress.task("read shown lists") as on_lists:
-            parts = split_lists(
-                joined, until, size, chosen, settings.join, seed=seed, on_lists=on_lists
-            )
-        with progress.task("grow trees", chosen.trees) as on_tree:
-            return train_on_lists(parts, chosen, seed=seed, threads=threads, on_tree=on_tree)
-
-    def make(_: Mapping[str, Artefact], progress: Progress) -> Made:
-        try:
-            trained = tried(progress)
-        except TooLittle as error:
-            return Made(passed=False, reason=str(error), summary=str(error))
-        if trained.passed:
-            with progress.task("read all shown lists") as on_lists:
-                known = known_lists(joined, until, size, chosen, settings.join, on_lists=on_lists)
-            with progress.task("grow trees again", trained.metrics["trees"]) as on_tree:
-                trained = refitted(
-                    trained, known, chosen, seed=seed, threads=threads, on_tree=on_tree
-                )
-        return made_of(trained, {})
-
-    parts = (settings.ranker, settings.join)
-    return Stage(
-        name=name,
-        code=CODE,
-        make=make,
-        settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
-        inputs={**joined.inputs, "until": str(until), "features": SPECIFICATION},
-    )
 
 
 def split(
@@ -235,3 +169,8 @@ def sample(examples: Examples, most: int, rng: np.random.Generator) -> Examples:
     if len(examples) <= most:
         return examples
     return examples.take(np.sort(rng.choice(len(examples), most, replace=False)))
+
+
+def learned_by(settings: KindredSettings) -> RankerSettings:
+    """What of the ranker's settings training reads: a shadow changes nothing of it."""
+    return msgspec.structs.replace(settings.ranker, shadow="")

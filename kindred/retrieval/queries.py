@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kindred.indexer.behaviour.users import Keys
 from kindred.indexer.columns import Columns
 from kindred.indexer.store.tables import VectorTable
+from kindred.indexer.traits import WIDTHS, Hashes, trait_columns
 from kindred.retrieval.segments import last_of, lengths_of, offsets_of, owners_of, segment_sum, unit
 from kindred.schemas.item import MAX_LEVELS, Condition, Item
 from kindred.schemas.query import Filters, Place
@@ -43,6 +44,12 @@ class Anchor:
     """float64[Q] minor units"""
     lat: Doubles
     lon: Doubles
+    words: Hashes
+    """uint32[Q, 16]: the title's, as `Columns.words` has them; 0 for none"""
+    attributes: Hashes
+    """uint32[Q, 12]"""
+    materials: Hashes
+    """uint32[Q, 4]"""
 
     @classmethod
     def of_rows(cls, columns: Columns, rows: Rows) -> Anchor:
@@ -56,6 +63,9 @@ class Anchor:
         def codes(column: NDArray[np.int32]) -> NDArray[np.int32]:
             return np.where(known, column[at], -1).astype(np.int32)
 
+        def hashes(column: Hashes) -> Hashes:
+            return np.where(known[:, None], column[at], np.uint32(0))
+
         return cls(
             row=rows,
             category=np.where(known[:, None], columns.category[at], -1).astype(np.int32),
@@ -66,6 +76,9 @@ class Anchor:
             price=np.where(known, columns.price[at], np.nan),
             lat=np.where(known, columns.lat[at], np.nan),
             lon=np.where(known, columns.lon[at], np.nan),
+            words=hashes(columns.words),
+            attributes=hashes(columns.attributes),
+            materials=hashes(columns.materials),
         )
 
     @classmethod
@@ -83,6 +96,7 @@ class Anchor:
             price=nan,
             lat=nan,
             lon=nan,
+            **{name: np.zeros((count, width), np.uint32) for name, width in WIDTHS.items()},
         )
 
     @classmethod
@@ -106,6 +120,8 @@ class Anchor:
             anchor.price[0] = item.price_minor
         if item.location is not None and item.location.lat is not None:
             anchor.lat[0], anchor.lon[0] = item.location.lat, item.location.lon
+        for name, hashes in trait_columns([item]).items():
+            getattr(anchor, name)[:] = hashes.T
         return anchor
 
 
@@ -135,6 +151,8 @@ class Queries:
     dislikes: Rows
     users: Keys | None = None
     """uint64[Q]: `users.user_key` of who asks, NOBODY where not logged in; None for nobody"""
+    platforms: NDArray[np.int8] | None = None
+    """int8[Q]: code in `impressions.PLATFORMS` of where the answers will be shown, -1 unknown"""
     inline: Mapping[str, Floats] = field(default_factory=dict)
     """space -> float32[Q, d]: vectors of inline items, for queries without seeds"""
     made: dict[str, tuple[Floats, Mask]] = field(default_factory=dict, init=False, compare=False)

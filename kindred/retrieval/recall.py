@@ -32,6 +32,8 @@ class Recalled:
     """How the vectors of each space were searched (under the last filter of a batch)."""
     mismatched: Rows
     """int64[Q]: candidates that the guard dropped (`guard`)"""
+    mismatched_rows: Rows
+    """int64[n]: their catalogue rows"""
     degraded: tuple[str, ...] = field(default=())
 
 
@@ -68,10 +70,12 @@ def recall(
     masks = [a.mask for a in allowed]
     finds = screened(Finds.of(found), queries, masks, corpus.columns.size)
     dropped = np.zeros(len(queries), np.int64)
+    gone: list[Rows] = []
 
     def fits(owners: Rows, rows: Rows, sources: NDArray[np.uint32]) -> Mask:
         wrong = mismatched(queries, corpus, owners, rows, sources)
         dropped[:] = np.bincount(owners[wrong], minlength=len(queries))
+        gone.append(rows[wrong])
         return ~wrong
 
     guard = fits if settings.mismatch_guard else None
@@ -79,6 +83,7 @@ def recall(
         candidates=merge(finds, len(queries), corpus.columns.size, settings, guard, learned),
         plans=plans,
         mismatched=dropped,
+        mismatched_rows=np.concatenate([np.zeros(0, np.int64), *gone]),
         degraded=degraded,
     )
 

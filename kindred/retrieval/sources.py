@@ -14,11 +14,14 @@ import numpy as np
 from kindred.indexer.behaviour.ease import EaseTable
 from kindred.indexer.behaviour.exposure import Exposure
 from kindred.indexer.behaviour.history import Bestsellers, History
+from kindred.indexer.behaviour.pair_exposure import PairExposure
 from kindred.indexer.behaviour.pairs import PairTable
+from kindred.indexer.behaviour.tastes import Tastes
 from kindred.indexer.behaviour.users import UserFactors
 from kindred.indexer.columns import Columns, haversine
 from kindred.indexer.store.port import VectorSearch
 from kindred.indexer.store.tables import VectorTable
+from kindred.indexer.traits import WordWeights
 from kindred.retrieval.plan import FilterPlanner
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.segments import ranks_within
@@ -55,6 +58,9 @@ class Corpus:
     history: History | None = None
     bestsellers: Bestsellers | None = None
     exposure: Exposure | None = None
+    pair_exposure: PairExposure | None = None
+    tastes: Tastes | None = None
+    word_weights: WordWeights | None = None
     users: UserFactors | None = None
 
 

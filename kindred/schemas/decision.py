@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from kindred.schemas.base import Id, Micros, Record
 from kindred.schemas.event import Platform
+from kindred.schemas.item import Campaign
 from kindred.schemas.query import Place, Subject
 
 Probability = Annotated[float, Meta(gt=0, le=1)]
@@ -39,6 +40,9 @@ class Shown(Record, frozen=True, kw_only=True):
     explore: list[bool]
     """True where chance, not the score, put it there."""
     sponsored: list[bool]
+    campaign: list[Campaign | None] = []
+    """By which kind of campaign: its ad rate (`pls`) or an auction place (`plx`); empty in what was
+    logged before there were auction places."""
 
 
 class CandidateColumns(Record, frozen=True, kw_only=True):
@@ -55,6 +59,8 @@ class CandidateColumns(Record, frozen=True, kw_only=True):
     """Place in the merge, 1 = first."""
     merged: list[float]
     score: list[float] | None = None
+    shadow: list[float] | None = None
+    """Scores of a ranker that does not serve: the version `ranker_shadow`."""
     probability: list[float] | None = None
     blend: list[float] | None = None
     ad_rate_bp: list[int]
@@ -84,6 +90,8 @@ class Decision(Record, frozen=True, kw_only=True):
     flags: dict[str, str] = {}
     experiments: dict[str, str] = {}
     slate_propensity: Probability | None = None
+    """Chance of the arm that ordered the list, where exponents of the blend are tried; what is
+    `shown` has its chances given that arm."""
     epsilon: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Share of answers in random order when this one was made."""
     degraded: tuple[str, ...] = ()

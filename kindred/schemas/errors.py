@@ -3,6 +3,7 @@
 KindredError
 ├── InputError            the caller's data is wrong; carries the path of the field at fault
 │   ├── UnknownItem       an item id that the catalogue does not hold
+│   ├── UnknownRule       a rule id that nothing is kept under
 │   └── ImageRejected     an image that cannot be fetched, is too large or does not decode
 ├── SettingsError         kindred.toml or the environment is wrong; carries the path
 ├── ArtefactError         something on disk is missing, damaged or made for other inputs
@@ -12,6 +13,7 @@ KindredError
 │   ├── StoreUnavailable  it does not answer
 │   └── StoreTimeout      it did not answer in time
 ├── CatalogueError        the catalogue of record failed (disk full, read-only, locked)
+├── RulesError            the rules failed (disk full, read-only, locked, damaged)
 └── LogError              the event or decision log failed (disk full, read-only, locked)
     └── LogFull           more waits for its commit than the process will hold
 """
@@ -41,6 +43,14 @@ class UnknownItem(InputError):
     def __init__(self, item_id: str, path: str = "$.item_id") -> None:
         super().__init__(f"unknown item {item_id!r}", path)
         self.item_id = item_id
+
+
+class UnknownRule(InputError):
+    """A rule id that nothing is kept under."""
+
+    def __init__(self, rule_id: str, path: str = "path.rule_id") -> None:
+        super().__init__(f"unknown rule {rule_id!r}", path)
+        self.rule_id = rule_id
 
 
 class ImageRejected(InputError):
@@ -81,6 +91,10 @@ class StoreTimeout(StoreError):
 
 class CatalogueError(KindredError):
     """The catalogue of record failed (disk full, read-only, locked)."""
+
+
+class RulesError(KindredError):
+    """The merchandisers' rules failed (disk full, read-only, locked, damaged)."""
 
 
 class LogError(KindredError):

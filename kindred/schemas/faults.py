@@ -13,12 +13,15 @@ from kindred.schemas.base import COUNTRY, CURRENCY, TRACEPARENT
 from kindred.schemas.event import Action, EntityKind, Platform, Role
 from kindred.schemas.item import Campaign, Condition, Format, Status
 from kindred.schemas.query import Relation
+from kindred.schemas.rule import RULE_ID, Effect
+from kindred.schemas.why import LostAt
 
 T = TypeVar("T")
 
 PATTERN_WORDS = {
     COUNTRY: "must be two capital letters (ISO 3166-1 alpha-2)",
     CURRENCY: "must be three capital letters (ISO 4217)",
+    RULE_ID: "must be 1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `:` and `-`",
     TRACEPARENT: "must be a W3C trace context of version 00, such as "
     "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 }
@@ -35,6 +38,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "role": _values(Role),
     "platform": _values(Platform),
     "relation": _values(Relation),
+    "relations": _values(Relation),
+    "effect": _values(Effect),
+    "stage": _values(LostAt),
     "condition": _values(Condition),
     "conditions": _values(Condition),
     "formats": _values(Format),
@@ -50,7 +56,7 @@ _UNMATCHED = {
     f"Expected `str` matching regex {pattern!r}": words for pattern, words in PATTERN_WORDS.items()
 }
 _NO_CHOICE = ("Invalid enum value", "Invalid value")
-_AT = re.compile(r"^(?P<reason>.*) - at `(?P<path>\$[^`]*)`$", re.DOTALL)
+_AT = re.compile(r"^(?P<reason>.*) - at (?:`key` in )?`(?P<path>\$[^`]*)`$", re.DOTALL)
 _FIELD = re.compile(r"(\w+)(?:\[[^\]]*\])*$")
 _HALF = re.compile(
     rb"(?<!\\)(?P<before>(?:\\\\)*)(?:"

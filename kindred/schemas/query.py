@@ -19,6 +19,7 @@ from kindred.schemas.base import (
 )
 from kindred.schemas.event import Action, Platform, Role
 from kindred.schemas.item import Campaign, Condition, Format, Item, Status, Word
+from kindred.schemas.reasons import Explanation
 
 Point = tuple[Latitude, Longitude]
 """(latitude, longitude) in WGS84 degrees."""
@@ -205,12 +206,28 @@ class RankedItem(Record, frozen=True, kw_only=True, omit_defaults=False):
     score: float
     """What the order goes by: the blend, or the ranker's, or the merge's score."""
     sponsored: bool = False
+    """Where it stands is paid for: by its ad rate, or by the views that its campaign bought."""
+    campaign: Campaign | None = None
+    """Which of the two, where it is sponsored."""
     probability: float | None = None
     """Calibrated probability of purchase given this list."""
     title: str | None = None
     price_minor: int | None = None
     sources: dict[str, SourceScore] = {}
-    explain: dict[str, float | str] | None = None
+    explain: Explanation | None = None
+    """Why it stands there, with `explain`."""
+
+
+class BlendCost(Record, frozen=True, kw_only=True, omit_defaults=False):
+    """What it cost to leave the order of the probabilities, and what it should earn."""
+
+    ndcg: float
+    """NDCG@k of the answer with the probabilities as gains, less 1: 0 where nothing was paid,
+    -0.01 where it is one per cent worse."""
+    fee_minor: float
+    """Expected fees of the answer less those of the order of the probabilities, in the smallest
+    unit of the items' currency: probability x ad rate x price of what its rate placed, and the flat
+    fee of a view at an auction place."""
 
 
 class Answer(Record, frozen=True, kw_only=True, omit_defaults=False):
@@ -231,6 +248,8 @@ class Answer(Record, frozen=True, kw_only=True, omit_defaults=False):
     left_out: dict[str, int] = {}
     """Candidates that a rule dropped, by rule: `mismatch` is what lies near in content alone, in
     another top category and of another brand."""
+    blend_cost: BlendCost | None = None
+    """Absent where nothing was blended: no ranker serves, or the deadline left no time."""
 
 
 class Neighbour(Record, frozen=True, kw_only=True, omit_defaults=False):

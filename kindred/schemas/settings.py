@@ -14,6 +14,8 @@ from msgspec import Meta
 Positive = Annotated[int, Meta(ge=1)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
+PLAIN_SHARE = 0.05
+"""Least share of answers without ad rates in their order, where exponents are tried (SPEC §3.8)."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,7 +28,8 @@ class ApiKey(Settings, frozen=True, kw_only=True):
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
     """SHA-256 of the secret, in hex; `kindred keys new` prints a secret and this."""
     scopes: tuple[Literal["read", "write", "admin"], ...] = ("read",)
-    """What the key may do: read answers, write items and events, see operations."""
+    """What the key may do: read answers, write items and events, see operations and set
+    rules."""
 
 
 class ApiSettings(Settings, frozen=True, kw_only=True):
@@ -46,6 +49,9 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """What a request may take before later stages fall back to simpler ones."""
     poll_ms: Positive = 100
     """How often a serving process looks for catalogue changes and new versions."""
+    compiled_ranker: bool = False
+    """Walk the ranker's trees by compiled code: the same scores in a quarter of LightGBM's time.
+    Needs numba (pip install 'kindred[compiled]')."""
     keys: dict[str, ApiKey] = {}
     """Keys by caller's name."""
 
@@ -524,6 +530,24 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
 class RankerSettings(Settings, frozen=True, kw_only=True):
     """LightGBM lambdarank (SPEC §3.7)."""
 
+    shadow: Annotated[str, Meta(pattern=r"^(candidate|[0-9]{6,})?$(?!\n)")] = ""
+    """A version of the ranker that scores what is answered without serving it, or `candidate`: the
+    newest one, where it is newer than the serving one. Its scores are logged beside those of the
+    serving one, and `kindred decisions shadow` compares them. Empty: none does."""
+
+    objective: Literal["auto", "binary", "graded", "pairs", "ensemble"] = "auto"
+    """What is learned from shown lists: purchases alone (`binary`), what came of each item with the
+    `weights` below for items (`graded`) or with weights for pairs of them, by the purchases that
+    each outcome leads to (`pairs`), or the mean of several (`ensemble`). `auto` trains them all:
+    the ensemble serves unless another leads it clearly on the lists that training stops by. From
+    what people did next there is one thing to learn, whatever stands here."""
+    ensemble: Annotated[tuple[Literal["binary", "graded", "pairs"], ...], Meta(min_length=1)] = (
+        "binary",
+        "graded",
+    )
+    """What the ensemble is the mean of, each standardised."""
+    middle_actions: bool = True
+    """False: watch, cart, offer and buy now count as clicks, as in eBay's first phase."""
     trees: Positive = 300
     """At most this many; early stopping may end sooner."""
     leaves: Annotated[int, Meta(ge=2, le=255)] = 31
@@ -561,6 +585,11 @@ class RankerSettings(Settings, frozen=True, kw_only=True):
     })  # fmt: skip
     """Weight of a shown item in training by the best that came of it (SPEC B9). They make up for
     frequencies and need not rise; one that is not named counts 1."""
+    tune: bool = False
+    """Find such weights by trials before the ranker learns from shown lists; they serve where they
+    lead those above clearly. It takes Optuna (`kindred[tune]`)."""
+    tune_trials: Annotated[int, Meta(ge=2, le=1000)] = 30
+    """Trials; the first are the weights above, and clicks with purchases of weight 150."""
     propensity: Literal["none", "ips"] = "none"
     """`ips`: a shown item also weighs 1 / the chance that it stood where it stood."""
     propensity_clip: Annotated[float, Meta(ge=1)] = 10.0
@@ -574,11 +603,53 @@ class RankerSettings(Settings, frozen=True, kw_only=True):
     Those whose other actions may still come are left out in any case."""
 
 
+class BlendArm(Settings, frozen=True, kw_only=True):
+    """One exponent that is tried."""
+
+    b: NonNegative
+    """Exponent of the ad rate."""
+    share: Annotated[float, Meta(gt=0, le=1)]
+    """Share of the answers that it orders."""
+
+
+class AuctionSettings(Settings, frozen=True, kw_only=True):
+    """Auction campaigns (PLX): views that were bought, delivered at places of their own
+    (SPEC §2.3). They take effect where a ranker serves and the catalogue has such items."""
+
+    places: Annotated[tuple[Positive, ...], Meta(max_length=3)] = (3, 6)
+    """Positions of a list that auction items stand at, 1 = first; empty: none does."""
+    pool: Positive = 20
+    """Auction items near the question that pass its filters: the pool of one answer."""
+    drawn_from: Annotated[int, Meta(ge=1, le=60)] = 10
+    """The best of the pool by the auction's own score; one of these is drawn, the likelier the
+    further its campaign is behind: by (target views - views so far) / seconds left."""
+    need_weight: NonNegative = 1.0
+    """Weight of being behind in the score, as deviations from the pool's mean."""
+    bid_weight: NonNegative = 0.5
+    """Weight of the logarithm of the bid, which is the flat fee for each view bought."""
+    similarity_weight: NonNegative = 1.0
+    """Weight of the similarity to the question."""
+    days: Annotated[float, Meta(gt=0)] = 7.0
+    """Time that is always left to a campaign without an end."""
+    refresh_s: Annotated[float, Meta(gt=0)] = 5.0
+    """How often a serving process counts the views that all of them have given."""
+    look_back_days: Positive = 60
+    """Views given longer ago no longer count towards a target."""
+
+    def __post_init__(self) -> None:
+        if list(self.places) != sorted(set(self.places)):
+            raise ValueError("`places` must rise")
+
+
 class BlendSettings(Settings, frozen=True, kw_only=True):
     """log p̂ + b · log(rate / r0) + c · log(price / p0) (SPEC §3.8)."""
 
     b: NonNegative = 0.25
     """Exponent of the ad rate."""
+    arms: tuple[BlendArm, ...] = ()
+    """Exponents tried beside each other in the place of `b`: each answer draws one by its id, and
+    its decision says which. The shares sum to 1, and 0 has at least 0.05, so that what ads cost can
+    always be told."""
     c: float = 0.0
     """Exponent of the price."""
     r0_bp: Positive = 500
@@ -593,6 +664,49 @@ class BlendSettings(Settings, frozen=True, kw_only=True):
     """Items of one seller before everybody else's; further ones come last. 0 is no cap."""
     sponsored_max: Annotated[int, Meta(ge=0)] = 3
     """Items placed by their ad rate; further ones compete without it."""
+    auction: AuctionSettings = AuctionSettings()
+
+    def __post_init__(self) -> None:
+        if not self.arms:
+            return
+        if abs(sum(arm.share for arm in self.arms) - 1) > 1e-9:
+            raise ValueError("the shares of `arms` must sum to 1")
+        if sum(arm.share for arm in self.arms if arm.b == 0) < PLAIN_SHARE:
+            raise ValueError(f"`arms` must give b = 0 a share of {PLAIN_SHARE} at least")
+
+
+class ExclusionSettings(Settings, frozen=True, kw_only=True):
+    """What a visitor is not shown, whatever its score."""
+
+    own: bool = True
+    """Leave out what the visitor sells: items whose seller has the id of the user who asks."""
+    bought_days: Annotated[int, Meta(ge=0)] = 0
+    """Leave out what the user bought in so many days; 0 leaves nothing out. Off, because what is
+    used up is bought again: on groceries most purchases are repeats. A shop of lasting goods sets
+    30. What may be sold once leaves by its status in any case."""
+    bought_categories: tuple[tuple[str, ...], ...] = ()
+    """Category paths, or prefixes of them, for which that holds; empty: all. So a shop of both
+    kinds names those of lasting goods."""
+
+
+class DiversitySettings(Settings, frozen=True, kw_only=True):
+    """Near-duplicates, and how far an answer is spread over categories and sellers."""
+
+    first: Positive = 100
+    """Best candidates that are looked at."""
+    same_title: bool = True
+    """Of listings whose titles have the same words, and whose price or seller is the same, keep the
+    best placed one. Titles of sixteen words or more are like no other."""
+    near_duplicates: Share = 0.0
+    """Keep only the best placed of those whose cosine is at least this in every one of the text and
+    image spaces that both are in; 0: do not compare. Encoders take variants of one product for
+    the same, so that a value fits one catalogue alone."""
+    category: NonNegative = 0.0
+    """What each earlier item of its leaf category costs an item, on the scale of the logarithm of
+    the probability: 0.1 makes it compete as if it were bought a tenth less often. `kindred evaluate
+    diversity` says what it costs the order; 0 leaves the order alone."""
+    seller: NonNegative = 0.0
+    """The same for sellers. `blend.seller_cap` is a bound, this is a price."""
 
 
 class ImportSettings(Settings, frozen=True, kw_only=True):
@@ -697,6 +811,8 @@ class KindredSettings(Settings, frozen=True, kw_only=True):
     recall: RecallSettings = RecallSettings()
     ranker: RankerSettings = RankerSettings()
     blend: BlendSettings = BlendSettings()
+    exclusions: ExclusionSettings = ExclusionSettings()
+    diversity: DiversitySettings = DiversitySettings()
     imports: ImportSettings = ImportSettings()
     events: EventSettings = EventSettings()
     sessions: SessionSettings = SessionSettings()

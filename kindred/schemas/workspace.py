@@ -23,6 +23,11 @@ class Workspace:
         return self.root / "catalogue.sqlite"
 
     @property
+    def rules(self) -> Path:
+        """Merchandisers' rules, with their history."""
+        return self.root / "rules.sqlite"
+
+    @property
     def encodings(self) -> Path:
         """Vectors of encoders by hash of their input: a cache."""
         return self.root / "encodings.sqlite"
@@ -51,6 +56,11 @@ class Workspace:
     def models(self) -> Path:
         """Trained stages by version."""
         return self.root / "models"
+
+    @property
+    def studies(self) -> Path:
+        """Journals of trials that a training may carry on."""
+        return self.root / "studies"
 
     @property
     def index(self) -> Path:

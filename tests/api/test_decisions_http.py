@@ -120,8 +120,8 @@ def test_an_answer_is_in_the_log_item_by_item(url: str, workspace: Workspace) ->
     for at, item in enumerate(answer.items):
         assert item.explain is not None
         named = dict(zip(FEATURES, features[at].tolist(), strict=True))
-        told = {n[8:]: v for n, v in item.explain.items() if n.startswith("feature ")}
-        assert {name: round(named[name], 6) for name in told} == told
+        told = {f.feature: f.value for f in item.explain.features if f.value is not None}
+        assert {name: named[name] for name in told} == told
     assert decision.versions == answer.versions
     assert decision.degraded == tuple(answer.degraded)
     assert answer.ms.items() >= {k: v for k, v in decision.ms.items() if k != "total"}.items()

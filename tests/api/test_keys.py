@@ -34,12 +34,27 @@ DOORS = [
     ("GET", "/v1/items/item-1", "read"),
     ("PUT", "/v1/items", "write"),
     ("DELETE", "/v1/items/item-1", "write"),
+    ("PUT", "/v1/rules", "admin"),
+    ("GET", "/v1/rules", "admin"),
+    ("DELETE", "/v1/rules/r", "admin"),
+    ("GET", "/v1/rule-changes", "admin"),
     ("GET", "/metrics", "admin"),
 ]
 BODIES: dict[str, Any] = {
     "/v1/similar": {"item_id": "item-1"},
     "/v1/session/recall": {"actions": [{"item_id": "item-1"}]},
     "/v1/items": {"items": [{"item_id": "item-2"}]},
+    "/v1/rules": {
+        "rules": [
+            {
+                "rule_id": "r",
+                "effect": "bury",
+                "match": {"items": ["item-1"]},
+                "author": "ann",
+                "reason": "so",
+            }
+        ]
+    },
 }
 
 
@@ -49,7 +64,16 @@ def client() -> Iterator[TestClient[Any]]:
     engine.put_items([item(item_id="item-1")])
     settings = KindredSettings(api=ApiSettings(keys=KEYS))
     with TestClient(create_app(engine, settings)) as client:
+        put_back(client)
         yield client
+
+
+def put_back(client: TestClient[Any]) -> None:
+    """What the doors that delete are about."""
+    headers = {"authorization": "Bearer secret-all"}
+    for path, body in {**BODIES, "/v1/items": {"items": [{"item_id": "item-1"}]}}.items():
+        if path in ("/v1/items", "/v1/rules"):
+            assert client.put(path, json=body, headers=headers).json()["rejected"] == []
 
 
 def knock(client: TestClient[Any], method: str, path: str, authorization: str | None) -> Any:
@@ -70,11 +94,7 @@ def test_a_door_opens_to_keys_with_its_scope_alone(
             assert answer.status_code == 403
             assert answer.json()["type"] == "urn:kindred:forbidden"
         if method == "DELETE":
-            client.put(
-                "/v1/items",
-                json={"items": [{"item_id": "item-1"}]},
-                headers={"authorization": "Bearer secret-all"},
-            )
+            put_back(client)
 
 
 @pytest.mark.parametrize(("method", "path", "scope"), DOORS)
@@ -118,3 +138,13 @@ def test_other_addresses_are_refused_without_a_key(host: str) -> None:
     with pytest.raises(SettingsError, match="kindred keys new"):
         check_exposure(ApiSettings(host=host))
     check_exposure(ApiSettings(host=host, keys=KEYS))
+
+
+def test_a_rule_is_written_in_the_name_of_its_key() -> None:
+    engine = DictEngine()
+    with TestClient(create_app(engine, KindredSettings(api=ApiSettings(keys=KEYS)))) as client:
+        put_back(client)
+    assert [seen[1] for seen in engine.seen if isinstance(seen, tuple)] == ["all"]
+    with TestClient(create_app(open_to_all := DictEngine(), KindredSettings())) as client:
+        put_back(client)
+    assert [seen[1] for seen in open_to_all.seen if isinstance(seen, tuple)] == [""]

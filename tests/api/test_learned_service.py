@@ -66,7 +66,7 @@ def test_learned_spaces_find_and_are_first_among_neighbours(client: httpx.Client
     found = {source for row in answer["items"] for source in row["sources"]}
     assert {"hybrid", "air"} <= found
     assert {"hybrid", "air"} <= set(answer["plan"])
-    assert any("feature cos_hybrid_last" in row["explain"] for row in answer["items"])
+    assert any("hybrid" in row["explain"]["similarity"] for row in answer["items"])
     assert neighbours(client, "item-1")["space"] == "hybrid"
 
 

@@ -125,6 +125,23 @@ def test_the_fee_is_the_rate_of_the_answer_on_each_sale_after_a_click() -> None:
     assert fee(click, bought(2**53 - 1), candidate_ad_rate_bp=[10_000]) == (2**53 - 1, 2**53 - 1)
 
 
+def test_an_auctions_place_is_paid_for_by_its_views_and_owes_nothing_for_a_sale() -> None:
+    told = [sponsored("d1", "a", shown_campaign=["plx"]), sponsored("d2", "b")]
+    clicks = [event("click", i, MINUTE, decision_id=d) for d, i in (("d1", "a"), ("d2", "b"))]
+    sales = [
+        event("purchase", i, DAY, decision_id=d, value_minor=1000)
+        for d, i in (("d1", "a"), ("d2", "b"))
+    ]
+    rows = joined(told, [*clicks, *sales])
+    assert rows["sale_minor"].to_list() == [1000, 1000]
+    assert rows["fee_minor"].to_list() == [None, 50]
+    assert rows["sponsored"].to_list() == [False, True]
+    assert rows["campaign"].to_list() == ["plx", None]
+    other = event("purchase", "c", DAY, value_minor=1000, ad_rate_bp=500, seller_id="seller")
+    rows = joined(told[:1], [clicks[0], other])
+    assert rows["halo_fee_minor"].to_list() == [None], "a halo sale is owed to an ad rate alone"
+
+
 def test_a_halo_sale_goes_to_the_last_click_on_something_else_of_the_seller() -> None:
     told = [
         sponsored("d1", "a"),

@@ -97,7 +97,8 @@ def test_what_serves_is_what_was_counted(workspace: Workspace):
         for shown in answer.items:
             row = int(shown.item_id.removeprefix("item-"))
             told = exposure.values[row, NAMES.index("shown_coec")]
-            assert shown.explain["feature shown_coec"] == pytest.approx(float(told), rel=1e-5)
+            known = {f.feature: f.value for f in shown.explain.features}
+            assert known["shown_coec"] == pytest.approx(float(told), rel=1e-5)
         assert "exposure" in answer.versions
     finally:
         engine.close()

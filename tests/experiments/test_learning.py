@@ -10,7 +10,8 @@ import pytest
 from small_market import small_events, small_items
 
 from kindred.api.batch import recommend_file
-from kindred.api.learning import evaluate_next_item, train
+from kindred.api.learning import train
+from kindred.api.past import evaluate_diversity, evaluate_next_item
 from kindred.api.wiring import build, open_engine
 from kindred.events.contract import event_columns
 from kindred.events.lake import Lake
@@ -91,7 +92,7 @@ def test_a_similar_answer_is_ranked_blended_and_says_how(engine):
     assert answer.notes == ["ad rates are simulated"]
     assert all(0 < i.probability <= 1 for i in answer.items)
     assert all(i.sources for i in answer.items)
-    assert "feature popularity" in answer.items[0].explain
+    assert "popularity" in {f.feature for f in answer.items[0].explain.features}
     assert set(answer.plan) == {"als", "attributes"}
 
 
@@ -308,6 +309,33 @@ def test_a_file_of_another_shape_is_refused_with_the_column_at_fault(tmp_path, f
     with pytest.raises(InputError) as refused:
         check_columns(pl.DataFrame(frame))
     assert refused.value.path == path
+
+
+def test_what_spreading_costs_is_told_beside_what_it_gives(workspace):
+    report = evaluate_diversity(
+        workspace, SETTINGS, QUIET, until="80%", k=6, strengths=(0.1, 5.0), queries=300,
+        repeats=None,
+    )  # fmt: skip
+    rows = {(row["kind"], row["strength"]): row for row in report["rows"]}
+    assert len(rows) == 7
+    plain = rows["as it is", 0.0]["mean"]
+    # Nothing but the sellers' cap leaves the order of the probabilities.
+    assert 0.9 < plain["NDCG by probability"] < 1 + 1e-9
+    for (kind, strength), row in rows.items():
+        if kind == "as it is":
+            assert row["difference"] == {}
+            continue
+        mean, change = row["mean"], row["difference"]
+        assert mean["NDCG by probability"] <= plain["NDCG by probability"] + 1e-12
+        assert change["hit rate"][0] == pytest.approx(mean["hit rate"] - plain["hit rate"])
+        if kind in ("category", "both") and strength == 5.0:
+            assert change["categories"][1] > 0
+            assert change["NDCG by probability"][2] < 0
+        if kind in ("seller", "both") and strength == 5.0:
+            assert mean["sellers"] > plain["sellers"]
+    for kind in ("category", "seller", "both"):
+        costs = [rows[kind, s]["mean"]["NDCG by probability"] for s in (0.1, 5.0)]
+        assert costs[0] >= costs[1]
 
 
 def test_evaluation_trains_on_the_past_only_and_compares_in_pairs(workspace):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kindred.indexer.columns import Columns
 from kindred.rerank.blend import blend
+from kindred.rerank.blend_cost import blend_costs
 from kindred.retrieval.segments import offsets_of
 from kindred.retrieval.sources import SOURCES
 from kindred.schemas.item import Campaign
@@ -126,3 +127,136 @@ def test_nothing_is_lost_and_the_caps_hold_in_the_head(probabilities, seller_cap
         part = slice(after.offsets[q], after.offsets[q + 1])
         assert sorted(after.rows[part]) == sorted(before.rows[part])
         assert paid[part].sum() <= most
+
+
+def by_hand(
+    p: list[float], rates: list[int], prices: list[float], sellers: list[str],
+    settings: BlendSettings, k: int,
+) -> tuple[list[int], list[bool]]:  # fmt: skip
+    """(order, placed by its rate, in it) of one list, an item at a time, as SPEC §3.8 says it."""
+    floor = settings.floor * sorted(p, reverse=True)[min(k, len(p)) - 1] if p else 0.0
+    mean = sum(math.log(x) for x in prices) / max(len(prices), 1)
+
+    def value(i: int, paid: bool) -> float:
+        rate = min(max(rates[i], settings.rate_min_bp), settings.rate_max_bp)
+        ratio = rate / settings.r0_bp if paid else math.exp(-1)
+        term = settings.c * (math.log(prices[i]) - mean) if settings.c else 0.0
+        return math.log(p[i]) + settings.b * math.log(ratio) + term
+
+    may = [i for i in range(len(p)) if rates[i] > 0 and p[i] >= floor]
+    best = sorted(range(len(p)), key=lambda i: (-value(i, i in may), i))
+    paid = {i for i in best if i in may}
+    paid = set([i for i in best if i in paid][: settings.sponsored_max])
+    best = sorted(range(len(p)), key=lambda i: (-value(i, i in paid), i))
+    counts: dict[str, int] = {}
+    first, last = [], []
+    for i in best:
+        counts[sellers[i]] = counts.get(sellers[i], 0) + 1
+        within = not settings.seller_cap or counts[sellers[i]] <= settings.seller_cap
+        (first if within else last).append(i)
+    order = first + last
+    return order, [i in paid for i in order]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(1e-6, 1.0), st.sampled_from([0, 0, 20, 300, 900, 5000]),
+            st.integers(1, 9999), st.sampled_from("abc"),
+        ),
+        min_size=1, max_size=12,
+    ),
+    st.floats(0, 2), st.sampled_from([0.0, 0.5]), st.floats(0, 1), st.integers(0, 3),
+    st.integers(0, 4), st.integers(1, 8),
+)  # fmt: skip
+def test_the_blend_is_the_one_made_an_item_at_a_time(entries, b, c, floor, cap, most, k):
+    p, rates, prices, sellers = (list(x) for x in zip(*entries, strict=True))
+    settings = BlendSettings(b=b, c=c, floor=floor, seller_cap=cap, sponsored_max=most)
+    known = Columns()
+    known.apply(
+        np.arange(len(p)),
+        [
+            item(
+                ad_rate_bp=rate, campaign=Campaign.PLS if rate else Campaign.NONE,
+                seller_id=seller, price_minor=price,
+            )
+            for rate, price, seller in zip(rates, prices, sellers, strict=True)
+        ],
+    )  # fmt: skip
+    mixed, paid = blend(lists([p]), known, settings, k)
+    order, marked = by_hand(p, rates, prices, sellers, settings, k)
+    values = np.empty(len(p))
+    values[mixed.rows] = mixed.blend
+    # Ties are ties of floats computed in another order: the values must agree, then the marks.
+    np.testing.assert_allclose(values[order], mixed.blend, rtol=0, atol=1e-9)
+    if len(np.unique(np.round(values, 9))) == len(values):
+        assert mixed.rows.tolist() == order
+        assert paid.tolist() == marked
+
+
+def test_the_price_of_blending_is_counted_against_the_order_of_probabilities():
+    known = columns([0, 2000, 0, 1000])
+    p = [0.4, 0.3, 0.35, 0.01]
+    mixed, paid = blend(lists([p]), known, OPEN, k=2)
+    assert mixed.rows.tolist() == [1, 0, 2, 3]
+    found = blend_costs(found_by_recall(mixed), paid, None, known, OPEN, k=2)
+    second = 1 / math.log2(3)
+    assert found.ndcg[0] == pytest.approx((0.3 + 0.4 * second) / (0.4 + 0.35 * second) - 1)
+    assert found.fee[0] == pytest.approx(0.3 * 0.2 * 1000), "nothing sponsored was in the first two"
+
+
+def test_an_unblended_order_costs_nothing_and_its_own_fees_are_not_gains():
+    known = columns([1000, 0, 500])
+    plain = msgspec.structs.replace(OPEN, b=0.0)
+    mixed, paid = blend(lists([[0.5, 0.4, 0.3]]), known, plain, k=3)
+    found = blend_costs(found_by_recall(mixed), paid, None, known, plain, k=3)
+    assert found.ndcg.tolist() == [0.0]
+    assert found.fee[0] == pytest.approx(0.0)
+
+
+def test_a_view_at_an_auction_place_earns_its_share_of_the_flat_fee():
+    known = columns([0, 0, 0])
+    known.apply(
+        np.array([2]),
+        [item(campaign=Campaign.PLX, flat_fee_minor=900, target_views=300, ad_rate_bp=700)],
+    )
+    mixed, paid = blend(lists([[0.5, 0.4, 0.3]]), known, OPEN, k=2)
+    shown = mixed.take(np.array([0, 2, 1]))
+    drawn = np.array([np.nan, 0.5, np.nan])
+    marked = np.array([False, True, False])
+    found = blend_costs(found_by_recall(shown), marked, drawn, known, OPEN, k=2)
+    assert found.fee[0] == pytest.approx(3.0)
+    assert found.ndcg[0] == pytest.approx(
+        (0.5 + 0.3 / math.log2(3)) / (0.5 + 0.4 / math.log2(3)) - 1
+    )
+    assert not paid.any()
+
+
+@given(st.lists(st.lists(st.floats(1e-6, 1.0), max_size=8), min_size=1, max_size=4),
+       st.floats(0, 2), st.integers(1, 8))  # fmt: skip
+def test_a_list_is_never_better_by_probability_than_its_own_order_of_probabilities(ps, b, k):
+    n = sum(len(p) for p in ps)
+    known = columns([[0, 900, 2500][i % 3] for i in range(n)])
+    settings = msgspec.structs.replace(OPEN, b=b)
+    mixed, paid = blend(lists(ps), known, settings, k)
+    found = blend_costs(found_by_recall(mixed), paid, None, known, settings, k)
+    assert (found.ndcg <= 1e-12).all()
+    assert (found.ndcg > -1).all()
+    if b == 0:
+        assert np.abs(found.ndcg).max() < 1e-12
+
+
+def found_by_recall(candidates: Candidates) -> Candidates:
+    return candidates.with_columns(sources=np.ones(len(candidates), np.uint32))
+
+
+def test_exponents_that_are_tried_must_share_everything_and_leave_some_answers_without():
+    arms = [{"b": 0.0, "share": 0.05}, {"b": 0.25, "share": 0.95}]
+    assert msgspec.convert({"arms": arms}, BlendSettings).arms[1].b == 0.25
+    for bad, why in (
+        ([{"b": 0.1, "share": 1.0}], "b = 0"),
+        ([{"b": 0.0, "share": 0.5}], "sum to 1"),
+        ([{"b": 0.0, "share": 0.04}, {"b": 0.1, "share": 0.96}], "b = 0"),
+    ):
+        with pytest.raises(msgspec.ValidationError, match=why):
+            msgspec.convert({"arms": bad}, BlendSettings)

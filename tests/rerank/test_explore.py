@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -97,3 +98,22 @@ def test_an_order_left_alone_is_certain() -> None:
     assert not shown.explore.any()
     alone = explored(ranked(1), 6, SHARE, np.random.default_rng(0))
     assert alone.propensity.tolist() == [1.0]
+
+
+def test_what_a_rule_fixed_stays_and_the_others_share_the_chances() -> None:
+    held = ranked(5, 3)
+    fixed = np.array([False, True, False, False, False, True, True, True])
+    orders = set()
+    for seed in range(60):
+        shown = explored(replace(held, fixed=fixed), 4, 0.5, np.random.default_rng(seed))
+        rows = shown.ranked.candidates.rows
+        assert rows[1] == 1
+        assert rows[4:].tolist() == [4, 0, 1, 2]
+        assert not shown.explore[[1, 4, 5, 6, 7]].any()
+        for at in (0, 2, 3):
+            kept = rows[at] == at
+            assert shown.propensity[at] == pytest.approx(0.5 * kept + 0.5 / 3)
+        assert shown.propensity[[1, 5, 6, 7]].tolist() == [1.0] * 4
+        assert np.isnan(shown.propensity[4])
+        orders.add(tuple(rows[:4].tolist()))
+    assert len(orders) == 6

@@ -11,17 +11,13 @@ import polars as pl
 import pytest
 from shown_lists import APPEAL, ITEMS, LENGTH, START, ShownLog, joined, shown_log
 
-from kindred.indexer.behaviour.exposure import NAMES as EXPOSURE
 from kindred.indexer.behaviour.exposure import item_exposure, position_curve
 from kindred.indexer.behaviour.impressions import NEVER, PURCHASE
 from kindred.rerank.features import FEATURES
-from kindred.rerank.joined_training import (
-    rank_loss,
-    ranking_set,
-    refitted,
-    train_on_lists,
-    verdict,
-)
+from kindred.rerank.features.exposure import FROM_EXPOSURE, PAIR, PLACES
+from kindred.rerank.fitting import rank_loss, rank_weights, ranking_set
+from kindred.rerank.gate import verdict
+from kindred.rerank.joined_training import refitted, train_on_lists
 from kindred.rerank.judged import Judged, Parts, known_lists, split_lists
 from kindred.rerank.logged import JoinedLog, LoggedLists, read_lists
 from kindred.rerank.metrics import purchase_mrr, purchase_rank, shown_ndcg, tied_ranks
@@ -29,6 +25,8 @@ from kindred.rerank.training import TooLittle
 from kindred.schemas.clock import DAY
 from kindred.schemas.settings import JoinSettings, RankerSettings
 
+EXPOSURE = [f.name for f in FROM_EXPOSURE]
+JOINED = {*EXPOSURE, PAIR.name}
 SETTINGS = RankerSettings(trees=40, learning_rate=0.15, min_data_in_leaf=20)
 
 
@@ -93,7 +91,7 @@ def test_what_serves_is_made_like_what_was_judged_of_all_lists(log: ShownLog, pa
     trained = train_on_lists(parts, SETTINGS, seed=1)
     known = known_lists(held, held.shown.newest + 1, ITEMS, SETTINGS, JoinSettings())
     served = refitted(trained, known, SETTINGS, seed=1)
-    assert served.ranker.booster.num_trees() == trained.metrics["trees"]
+    assert served.ranker.trees == trained.metrics["trees"]
     assert served.metrics["refitted on"]["lists"] == len(known.lists.lists)
     assert len(known.lists.lists) > 1.3 * len(parts.training.lists)
     at = held.shown.at[known.lists.lists.lists]
@@ -132,7 +130,7 @@ def test_weights_and_positions_are_for_training_alone(parts: Parts, monkeypatch)
             super().__init__(*args, **kw)
 
     monkeypatch.setattr(lightgbm, "Dataset", Watched)
-    train_on_lists(parts, SETTINGS, seed=1)
+    train_on_lists(parts, replace_settings(objective="graded"), seed=1)
     training, check = made
     assert set(training["weight"]) > {1.0, 6.0}
     assert len(np.unique(training["position"])) == 2 * LENGTH  # each platform has its own
@@ -144,7 +142,7 @@ def test_settings_turn_position_off_and_propensity_on(parts: Parts):
     plain = replace_settings(position_bias=False)
     assert ranking_set(parts.training, parts.order, plain, "graded").positions is None
     weighed = replace_settings(propensity="ips", propensity_clip=4.0)
-    one = ranking_set(parts.training, parts.order, weighed, "purchase")
+    one = ranking_set(parts.training, parts.order, weighed, "binary")
     assert one.weights is not None
     assert set(one.weights.tolist()) == {1.0, 4.0}
     assert set(one.grades.tolist()) == {0, 1}
@@ -215,7 +213,7 @@ def test_logged_features_are_taken_as_logged_and_the_rest_is_of_the_days_beginni
         np.frombuffer(f, "<f4").reshape(LENGTH, -1)
         for f in log.decisions.sort("occurred_at", "decision_id")["features"]
     ])  # fmt: skip
-    old = [i for i, name in enumerate(FEATURES) if name not in EXPOSURE]
+    old = [i for i, name in enumerate(FEATURES) if name not in JOINED]
     np.testing.assert_array_equal(lists.features[:, old], logged[:, old])
     at = len(lists) // 2
     rows = slice(lists.offsets[at], lists.offsets[at + 1])
@@ -224,6 +222,7 @@ def test_logged_features_are_taken_as_logged_and_the_rest_is_of_the_days_beginni
     earlier = midnight - 3 * DAY
     for found, moment in ((lists, midnight), (whole(held, earlier), earlier)):
         expected = item_exposure(held.shown, ITEMS, moment).gather(held.shown.row[lists.at[rows]])
+        expected = expected[:, PLACES]
         np.testing.assert_array_equal(found.features[rows][:, new], expected)
         assert not np.isnan(expected).any()
 
@@ -244,7 +243,7 @@ def test_rows_of_another_specification_are_read_by_name(log: ShownLog):
     moved = ShownLog(decisions, log.joined.with_columns(spec))
     mine, theirs = whole(joined(log)), whole(joined(moved, {"older": names}))
     np.testing.assert_array_equal(theirs.features[:, :40], mine.features[:, :40])
-    later = [i for i, n in enumerate(FEATURES) if i >= 40 and n not in EXPOSURE]
+    later = [i for i, n in enumerate(FEATURES) if i >= 40 and n not in JOINED]
     assert np.isnan(theirs.features[:, later]).all()
     assert not joined(moved).readable().any()  # nobody kept the names
 
@@ -289,19 +288,31 @@ def test_nothing_clicked_is_too_little(log: ShownLog):
         parts_of(ShownLog(log.decisions, nobody))
 
 
-def test_training_stops_by_expected_purchases_found_more_often_further_up(parts: Parts):
-    part, order = parts.stopping, parts.order
+def test_training_stops_by_purchases_found_more_often_further_up(parts: Parts):
+    part = parts.stopping.labelled()
     looks = part.looks(parts.curve)
-    positions = part.lists.shown.position[part.lists.at]
+    offsets, positions = part.lists.offsets, part.lists.shown.position[part.lists.at]
     assert looks[positions == 1].mean() > 2 * looks[positions == LENGTH].mean()
-    ranks = tied_ranks(-positions, part.lists.offsets)
+    ranks = tied_ranks(-positions, offsets)
+    plain, told = rank_weights(part, parts, replace_settings(position_bias=False), 20)
+    corrected, _ = rank_weights(part, parts, SETTINGS, 20)
+    assert told == "purchases"
+    loss = rank_loss(offsets, plain)(-positions)
+    assert loss == pytest.approx(ranks[part.bought].mean())
+    assert rank_loss(offsets, corrected)(-positions) > loss + 0.3
+
+
+def test_with_few_purchases_training_stops_by_those_to_be_expected(parts: Parts):
+    part, order = parts.stopping.labelled(), parts.order
+    few = np.cumsum(part.bought) <= 19
+    part = replace(part, bought=part.bought & few)
     worth = {1: order.values["click"], 6: 1.0}
     for label, name in enumerate(order.report["buy_now"]["order"], 2):
         worth[label] = order.values[name]
     values = np.array([worth.get(int(label), 0.0) for label in part.labels])
-    plain, corrected = (rank_loss(part, order, by)(-positions) for by in (None, looks))
-    assert plain == pytest.approx(np.average(ranks, weights=values), rel=1e-5)
-    assert corrected > plain + 0.3
+    weights, told = rank_weights(part, parts, replace_settings(position_bias=False), 20)
+    np.testing.assert_allclose(weights, values, rtol=1e-6)
+    assert told.startswith("purchases to be expected")
     assert 0 < order.values["click"] < 1
 
 

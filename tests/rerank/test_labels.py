@@ -136,3 +136,16 @@ def test_lists_are_whole_and_in_order_of_time_however_the_rows_come(monkeypatch)
     assert (np.diff(one.at) >= 0).all()
     assert one.lists == log.joined["decision_id"].n_unique() == 50
     assert log.joined.select(pl.len()).item() == len(one)
+
+
+def test_what_stood_at_an_auction_place_teaches_the_ranker_nothing():
+    frame = joined_frame(
+        {"position": 1, "item_id": "item-0", "campaign": "pls", "sponsored": True},
+        {"position": 2, "item_id": "item-1", "campaign": "plx"},
+        {"position": 3, "item_id": "item-2"},
+    )
+    shown = load_impressions(frame.lazy(), item_rows())
+    assert shown.auctioned.tolist() == [False, True, False]
+    assert usable(shown, START + 60 * DAY, JoinSettings(), open_purchases=True).tolist() == [
+        True, False, True,
+    ]  # fmt: skip

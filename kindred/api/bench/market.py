@@ -69,7 +69,7 @@ def write_market(
     """Put the items into the catalogue and a visit for each item into the lake."""
     catalogue = Catalogue.open(workspace.catalogue)
     try:
-        items = _items(market, seed, now)
+        items = market_items(market, seed, now)
         with progress.task("items", len(market)) as done:
             while batch := list(islice(items, BATCH)):
                 catalogue.upsert(batch)
@@ -81,7 +81,8 @@ def write_market(
         done(len(market) * VISIT)
 
 
-def _items(market: Market, seed: int, now: int) -> Iterator[Item]:
+def market_items(market: Market, seed: int, now: int) -> Iterator[Item]:
+    """The items of a market, in the order of its columns."""
     random = np.random.default_rng(seed + 1)
     n = len(market)
     city = np.column_stack([random.uniform(47, 60, CITIES), random.uniform(5, 25, CITIES)])

@@ -66,7 +66,7 @@ def recorded(funnel: Funnel, questions: Sequence[Queries], k: int) -> list[Call]
     )
     ranker = None
     if funnel.ranker is not None:
-        ranker = RecordingRanker(funnel.ranker.booster, funnel.ranker.features, funnel.ranker.depth)
+        ranker = RecordingRanker(funnel.ranker.members, funnel.ranker.features, funnel.ranker.depth)
         object.__setattr__(ranker, "calls", calls)
     watched = replace(funnel, corpus=corpus, ranker=ranker)
     for question in questions:

@@ -120,7 +120,7 @@ def measure_latency(
     return Latency(
         requests=plan.requests,
         candidates=round(float(np.mean(sizes)), 1),
-        trees=0 if funnel.ranker is None else funnel.ranker.booster.num_trees(),
+        trees=0 if funnel.ranker is None else funnel.ranker.trees,
         client=Spread.of(client),
         service=inside,
         stages=stage_spreads(answers),

@@ -11,6 +11,7 @@ import click
 from kindred.api.cli.bench_decisions import decisions
 from kindred.api.cli.bench_events import crash, events
 from kindred.api.cli.bench_freshness import freshness
+from kindred.api.cli.bench_rerank import rerank
 from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ command.add_command(decisions)
 command.add_command(freshness)
 command.add_command(events)
 command.add_command(crash)
+command.add_command(rerank)
 
 
 @command.command()

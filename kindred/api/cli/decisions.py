@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from kindred.api.cli.decisions_shadow import shadow
 from kindred.api.cli.output import json_option, print_json, print_notes, print_table
 from kindred.schemas.errors import InputError
 from kindred.schemas.workspace import Workspace
@@ -181,6 +182,9 @@ def rescore(
             click.echo(f"decision {result.decision_id} differs by more than {TOLERANCE:g}")
     if not (result.agrees and result.decisions):
         context.exit(UNCONFIRMED)
+
+
+command.add_command(shadow)
 
 
 def _chosen(

@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from kindred.api.cli.evaluating_blend import blend
+from kindred.api.cli.evaluating_diversity import diversity
+from kindred.api.cli.evaluating_ranking import ranking
 from kindred.api.cli.evaluating_representations import representations
 from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
 
@@ -17,6 +20,9 @@ def command() -> None:
     """Measure answers against what happened, split by time."""
 
 
+command.add_command(blend)
+command.add_command(diversity)
+command.add_command(ranking)
 command.add_command(representations)
 
 
@@ -115,7 +121,7 @@ def shown_lists(
     """Order what was shown anew: would the bought items have stood higher?
 
     The ranker learns from joined impressions before the split and is asked about later ones,
-    beside the order shown, the merge's, popularity, and a ranker that knows purchases alone.
+    beside the order shown, the merge's, popularity, and each objective that was tried.
     Intervals are 95 % bootstrap over visitors, differences are paired, and lists in random order
     are told apart: no position favours anything there.
     """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from kindred.api.cli.cards import card_tables
 from kindred.api.cli.output import json_option, print_json, print_table
 from kindred.schemas.model import Card
 from kindred.schemas.workspace import Workspace
@@ -101,7 +102,11 @@ def show(context: dict[str, Path], stage: str, version: str | None, as_json: boo
     if as_json:
         print_json(card)
         return
-    print_table(f"{card.stage} {card.version}", ["", ""], _lines(card))
+    tables, rest = card_tables(card.metrics)
+    lines = _lines(msgspec.structs.replace(card, metrics=rest))
+    print_table(f"{card.stage} {card.version}", ["", ""], lines)
+    for table in tables:
+        print_table(table.title, table.columns, table.rows)
 
 
 @command.command()

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from kindred.experiments.marketsim.shops import Asked
 from kindred.indexer.columns import Columns
 from kindred.rerank.explore import Explored
+from kindred.rerank.funnel import Ranked
 from kindred.rerank.held import merge_ranks
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.segments import offsets_of
+from kindred.schemas.item import Campaign
 from kindred.schemas.ranking import Candidates, Rows
 
 
@@ -75,7 +77,7 @@ class Answered:
             trace=trace,
             kept=kept,
             count=np.diff(whole.offsets),
-            lists=pl.DataFrame(lists),
+            lists=pl.DataFrame(lists).with_columns(campaigns(told.ranked).filter(inside)),
             features=feature_rows(kept),
             ms=msgspec.json.encode(told.ranked.ms).decode(),
             degraded=list(told.ranked.degraded),
@@ -120,6 +122,20 @@ class Answered:
             if name.startswith(("candidate_", "shown_")) and name != "candidate_count"
         ]
         return whole.with_columns(nothing)
+
+
+def campaigns(ranked: Ranked) -> pl.Series:
+    """`shown_campaign`: which kind of campaign paid for each place, null where none did."""
+    auctioned = np.zeros(len(ranked.sponsored), np.bool_)
+    if ranked.drawn is not None:
+        auctioned = ~np.isnan(ranked.drawn)
+    kinds = (
+        pl.when(pl.lit(pl.Series(auctioned)))
+        .then(pl.lit(Campaign.PLX.value))
+        .when(pl.lit(pl.Series(ranked.sponsored)))
+        .then(pl.lit(Campaign.PLS.value))
+    )
+    return pl.select(shown_campaign=kinds).to_series()
 
 
 def feature_rows(kept: Candidates) -> list[bytes]:

@@ -15,9 +15,12 @@ from kindred.experiments.marketsim.records import SURFACE, Records, hex_ids, tim
 from kindred.experiments.marketsim.shops import Asked, Lists
 from kindred.experiments.marketsim.visitors import Visitors
 from kindred.experiments.marketsim.world import World
+from kindred.indexer.behaviour.impressions import PLATFORMS
 from kindred.indexer.columns import STATUS_CODE
+from kindred.rerank.auction_pool import Deliveries
 from kindred.rerank.explore import explored
 from kindred.rerank.features import SPECIFICATION
+from kindred.rerank.funnel import Asked as BesideIt
 from kindred.rerank.funnel import Funnel, Stage, run
 from kindred.retrieval.queries import Queries, make_queries, seed_weights
 from kindred.retrieval.segments import offsets_of
@@ -61,7 +64,10 @@ class FunnelShop:
         writer: str,
     ) -> None:
         """InputError where the index lacks items of the world."""
-        self._funnel, self._weights, self._answering = funnel, action_weights, answering
+        # The shop counts the views of auctions itself: nobody else gives any.
+        self._deliveries = Deliveries()
+        self._funnel = replace(funnel, deliveries=self._deliveries)
+        self._weights, self._answering = action_weights, answering
         self._world, self._visitors, self._records = world, visitors, records
         self._rng, self._writer = rng, writer
         self._versions = msgspec.json.encode(dict(versions)).decode()
@@ -99,7 +105,16 @@ class FunnelShop:
             nobody = np.zeros(0, object)
             return Lists(np.zeros(1, np.int64), np.zeros(0, np.int64), nobody, nobody)
         queries = self._queries(asked)
-        ranked = run(self._funnel, queries, k=k, until=self._answering.until)
+        ranked = run(
+            self._funnel,
+            queries,
+            k=k,
+            until=self._answering.until,
+            asked=BesideIt(chance=self._rng),
+        )
+        if ranked.drawn is not None:
+            seen = ~np.isnan(ranked.drawn) & (ranked.candidates.ranks < k)
+            self._deliveries.add(ranked.candidates.rows[seen])
         told = explored(ranked, k, self._answering.explore, self._rng)
         ids = np.array(time_ordered_ids(asked.at, self._rng), object)
         trace = hex_ids(n, self._rng)
@@ -130,8 +145,9 @@ class FunnelShop:
             action_weights=seed_weights(self._weights, did[there]),
             exclude_seeds=True,
         )
-        places = self._world.places
-        return replace(queries, lat=places.lat[home], lon=places.lon[home])
+        places, app = self._world.places, self._visitors.app[visits.visitor]
+        shown_on = np.where(app, PLATFORMS.index("app"), PLATFORMS.index("web")).astype(np.int8)
+        return replace(queries, lat=places.lat[home], lon=places.lon[home], platforms=shown_on)
 
     def frame(self) -> pl.DataFrame:
         """See LoggedShop.frame."""

@@ -33,6 +33,8 @@ DEEPEST = 60
 
 NAMES = (
     *(f"shown_{what}_{window}" for what in ("times", *COUNTED) for window in WINDOWS),
+    "shown_ctr_1d",
+    "shown_ctr_7d",
     "shown_ctr",
     "shown_cvr",
     "shown_coec",
@@ -42,6 +44,8 @@ MEANINGS: dict[str, str] = {
     **{f"shown_times_{w}": f"times shown in the last {w}" for w in WINDOWS},
     **{f"shown_{c}_{w}": f"{c} that came of being shown, in the last {w}"
        for c in COUNTED for w in WINDOWS},
+    **{f"shown_ctr_{w}": f"clicks per time shown in {w}, smoothed towards the catalogue's rate"
+       for w in ("1d", "7d")},
     "shown_ctr": "clicks per time shown in 30d, smoothed towards the catalogue's rate",
     "shown_cvr": "purchases per click in 30d, smoothed towards the catalogue's rate",
     "shown_coec": "clicks over those expected at the positions where it stood, 30d, smoothed to 1",
@@ -59,8 +63,10 @@ class Exposure:
 
     def gather(self, rows: Rows) -> Floats:
         """float32[m, len(NAMES)]: the values of rows; newer rows were never shown, -1 is NaN."""
-        found = np.full((len(rows), len(NAMES)), np.nan, np.float32)
         known = (rows >= 0) & (rows < len(self.values))
+        if known.all():
+            return self.values.take(rows, axis=0)
+        found = np.full((len(rows), len(NAMES)), np.nan, np.float32)
         found[known] = self.values[rows[known]]
         found[rows >= len(self.values)] = self.unshown
         return found
@@ -95,10 +101,9 @@ def item_exposure(shown: Impressions, n_rows: int, now: int) -> Exposure:
         for days in WINDOWS.values():
             low, high = np.searchsorted(moments, [now - days * DAY, now], side="left")
             columns.append(_count(shown.row[at[low:high]], n_rows))
-    longest = {name: columns[i] for i, name in enumerate(NAMES[:-3]) if name.endswith("_30d")}
-    clicks = longest["shown_clicks_30d"]
-    columns.append(_rate(clicks, longest["shown_times_30d"]))
-    columns.append(_rate(longest["shown_purchases_30d"], clicks))
+    counted = dict(zip(NAMES, columns, strict=False))
+    columns += [_rate(counted[f"shown_clicks_{w}"], counted[f"shown_times_{w}"]) for w in WINDOWS]
+    columns.append(_rate(counted["shown_purchases_30d"], counted["shown_clicks_30d"]))
     columns.append(_over_expected(shown, n_rows, now))
     values = np.stack(columns, axis=1).astype(np.float32)
     return Exposure(values=values[:-1], unshown=values[-1])

@@ -38,7 +38,7 @@ COUNTS = tuple(f"{group}_{window}" for group in GROUPS for window in WINDOWS)
 NAMES = (
     *COUNTS,
     "visits", "subjects", "popularity", "trend", "last_days", "first_days",
-    "click_rate", "purchase_rate",
+    "click_rate", "purchase_rate", "click_rate_7d", "click_rate_30d", "purchase_rate_30d",
 )  # fmt: skip
 """Columns of `History.values`; MEANINGS says what each is."""
 MEANINGS: dict[str, str] = {
@@ -52,6 +52,9 @@ MEANINGS: dict[str, str] = {
     "first_days": "days since the first action",
     "click_rate": "views per impression, smoothed towards the catalogue's rate",
     "purchase_rate": "purchases per view, smoothed towards the catalogue's rate",
+    **{f"click_rate_{w}": f"views per impression in the last {w}, smoothed likewise"
+       for w in ("7d", "30d")},
+    "purchase_rate_30d": "purchases per view in the last 30d, smoothed likewise",
 }  # fmt: skip
 
 
@@ -70,7 +73,7 @@ class History:
         """float32[m, len(NAMES)]: the values of rows; NaN for rows outside (-1, or newer)."""
         known = (rows >= 0) & (rows < len(self.values))
         if known.all():
-            return self.values[rows]
+            return self.values.take(rows, axis=0)
         found = np.full((len(rows), self.values.shape[1]), np.nan, np.float32)
         found[known] = self.values[rows[known]]
         return found
@@ -156,6 +159,9 @@ def item_history(
     columns["last_days"], columns["first_days"] = _ages(acted, n_rows, now)
     columns["click_rate"] = _rate(columns["views_all"], columns["impressions_all"])
     columns["purchase_rate"] = _rate(columns["purchases_all"], columns["views_all"])
+    columns["click_rate_7d"] = _rate(columns["views_7d"], columns["impressions_7d"])
+    columns["click_rate_30d"] = _rate(columns["views_30d"], columns["impressions_30d"])
+    columns["purchase_rate_30d"] = _rate(columns["purchases_30d"], columns["views_30d"])
     popularity = columns["popularity"].astype(np.float32)
     order = np.argsort(-popularity, kind="stable")
     return History(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from kindred.events.shown import JOINED_SCHEMA
 from kindred.schemas.clock import DAY
 from kindred.schemas.event import Platform
+from kindred.schemas.item import Campaign
 from kindred.schemas.ranking import Doubles, Mask, Rows
 
 OUTCOMES: dict[str, tuple[str, ...]] = {
@@ -58,6 +59,8 @@ class Impressions:
     """bool[L]: in random order"""
     at: Rows
     """int64[L]: microseconds UTC, never falling"""
+    seed: Rows
+    """int64[L]: catalogue row of the item that the list was about, -1 for none or an unknown one"""
     row: Rows
     """int64[n]: catalogue row, -1 where the catalogue does not hold the item"""
     position: NDArray[np.int16]
@@ -68,6 +71,8 @@ class Impressions:
     """uint8[n]: `FormatBits` of the moment"""
     censored: Mask
     """bool[n]: a window was open when the rows were joined"""
+    auctioned: Mask
+    """bool[n]: at an auction place, which no ranker's order gave it"""
     outcomes: Rows
     """int64[n, 6]: first moment of each of OUTCOMES, NEVER where it did not happen"""
 
@@ -113,8 +118,8 @@ class Impressions:
 
 
 _ARRAYS = (
-    "subject", "platform", "explore", "at",
-    "row", "position", "propensity", "formats", "censored", "outcomes",
+    "subject", "platform", "explore", "at", "seed",
+    "row", "position", "propensity", "formats", "censored", "auctioned", "outcomes",
 )  # fmt: skip
 
 
@@ -128,15 +133,18 @@ def load_impressions(
     if until is not None:
         joined = joined.filter(pl.col("occurred_at") < until)
     rows = row_of.lazy().select("item_id", row=pl.col("row").cast(pl.Int64))
-    wanted = joined.join(rows, on="item_id", how="left").select(
+    seeds = rows.select(seed_item="item_id", seed="row")
+    wanted = joined.join(rows, on="item_id", how="left").join(seeds, on="seed_item", how="left")
+    wanted = wanted.select(
         "occurred_at",
         "decision_id",
         "position",
         "feature_spec",
         "propensity",
-        pl.col("row").fill_null(-1),
+        pl.col("row", "seed").fill_null(-1),
         pl.col("formats").fill_null(0),
         pl.col("explore", "censored").fill_null(value=False),
+        auctioned=(pl.col("campaign") == Campaign.PLX.value).fill_null(value=False),
         platform=_platform(),
         subject=_subject_hash(),
         **{
@@ -204,11 +212,13 @@ def _columns(frame: pl.DataFrame) -> Impressions:
         if len(starts)
         else np.zeros(0, np.bool_),
         at=lists["occurred_at"].to_numpy(),
+        seed=lists["seed"].to_numpy(),
         row=frame["row"].to_numpy(),
         position=frame["position"].to_numpy(),
         propensity=frame["propensity"].to_numpy(),
         formats=frame["formats"].to_numpy(),
         censored=frame["censored"].to_numpy(),
+        auctioned=frame["auctioned"].to_numpy(),
         outcomes=frame.select(*OUTCOMES).to_numpy().reshape(len(frame), len(OUTCOMES)),
     )
 

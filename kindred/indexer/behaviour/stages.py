@@ -1,4 +1,4 @@
-"""The behaviour stages: pairs, ordered pairs, linear weights, ALS, history, exposure.
+"""The behaviour stages: pairs, ordered pairs, linear weights, ALS, and four of plain facts.
 
 Each is as of one moment. The first four are judged by the next item of visits that they have not
 learned from: a version that guesses clearly worse than the one in use does not replace it
@@ -30,9 +30,11 @@ from kindred.indexer.behaviour.holdout import (
 )
 from kindred.indexer.behaviour.impressions import Impressions, no_impressions
 from kindred.indexer.behaviour.interactions import Interactions
+from kindred.indexer.behaviour.pair_exposure import pair_exposure
 from kindred.indexer.behaviour.pairs import count_pairs
 from kindred.indexer.behaviour.signals import CODE as SIGNALS_CODE
 from kindred.indexer.behaviour.signals import counted_signals, judged, make_signals, with_weights
+from kindred.indexer.behaviour.tastes import user_tastes
 from kindred.indexer.behaviour.users import named_users
 from kindred.indexer.models import Artefact
 from kindred.indexer.stages import Made, Stage
@@ -42,13 +44,15 @@ from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import KindredSettings, SignalSettings
 
 Maker = Callable[[Mapping[str, Artefact], Progress], Made]
-CODE = 7
+CODE = 8
 """Revision of what these stages do."""
 SIGNALS = "signals"
 """The stage that counts what actions are worth; it comes before `als`, which needs it."""
-NAMES = ("pairs", "forward", "ease", "als", "history", "exposure")
-UNJUDGED = ("history", "exposure")
+FROM_JOINED = ("exposure", "pair_exposure")
+"""Made from what was shown, not from the event log."""
+UNJUDGED = ("history", "tastes", *FROM_JOINED)
 """Facts: they have no gate."""
+NAMES = ("pairs", "forward", "ease", "als", *UNJUDGED)
 SHARE = 0.95
 """A version must reach this share of the hit rate of the one in use, give or take two errors."""
 
@@ -68,7 +72,7 @@ def behaviour_stages(
 ) -> list[Stage]:
     """Stages made from the actions before `until` on `size` catalogue rows.
 
-    `exposure` is made from the impressions `shown`, whose fingerprint is `shown_input`, and no
+    FROM_JOINED are made from the impressions `shown`, whose fingerprint is `shown_input`, and no
     later than `shown_until`, up to which they are joined: what came since is not known to be zero.
 
     `suffix` is added to their names, so that several moments stand side by side; stages with a
@@ -89,7 +93,9 @@ def behaviour_stages(
         "ease": (made.ease, [signals, settings.ease]),
         "als": (made.als, [signals, settings.als]),
         "history": (made.history, [signals]),
+        "tastes": (made.tastes, [signals]),
         "exposure": (made.exposure, []),
+        "pair_exposure": (made.pair_exposure, []),
     }
     before = {**inputs, "until": str(until)}
     stages = []
@@ -111,7 +117,7 @@ def behaviour_stages(
                 code=CODE,
                 make=make,
                 settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
-                inputs=read if name == "exposure" else before,
+                inputs=read if name in FROM_JOINED else before,
                 needs=needs.get(name, ()),
                 judge=None if suffix or name in UNJUDGED else judge,
             )
@@ -238,6 +244,14 @@ class _Makers:
     def history(self, _: Mapping[str, Artefact], __: Progress) -> Made:
         made = item_history(self.log, self.size, self.until, self.settings.signals)
         return Made(arrays=made.arrays(), summary=f"{len(made.by_popularity):,} items with history")
+
+    def tastes(self, _: Mapping[str, Artefact], __: Progress) -> Made:
+        made = user_tastes(self.log, self.until, self.settings.signals)
+        return Made(arrays=made.arrays(), summary=f"{len(made.keys):,} known users")
+
+    def pair_exposure(self, _: Mapping[str, Artefact], __: Progress) -> Made:
+        made = pair_exposure(self.shown, self.joined_until)
+        return Made(arrays=made.arrays(), summary=f"{len(made.keys):,} pairs were shown")
 
     def exposure(self, _: Mapping[str, Artefact], __: Progress) -> Made:
         made = item_exposure(self.shown, self.size, self.joined_until)

@@ -6,7 +6,17 @@ from hashlib import blake2b
 
 import numpy as np
 
-from kindred.rerank.features import context, exposure, history, provenance, relation, similarity
+from kindred.rerank.features import (
+    affinity,
+    attributes,
+    context,
+    exposure,
+    history,
+    provenance,
+    relation,
+    similarity,
+    title,
+)
 from kindred.rerank.features.group import Context, Feature, FeatureGroup
 from kindred.schemas.ranking import Floats
 
@@ -16,6 +26,9 @@ GROUPS: tuple[FeatureGroup, ...] = (
     history.GROUP,
     similarity.GROUP,
     relation.GROUP,
+    attributes.GROUP,
+    title.GROUP,
+    affinity.GROUP,
     provenance.GROUP,
     context.GROUP,
     exposure.GROUP,

@@ -1,10 +1,13 @@
-"""The question itself: how long the session is, when it is asked."""
+"""The question itself: how long the session is, when it is asked.
+
+The same for all candidates of a query, so it orders nothing alone; trees meet it with others.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from kindred.rerank.features.group import Context, FeatureGroup, gather, table
+from kindred.rerank.features.group import Context, Feature, FeatureGroup, gather
 from kindred.schemas.clock import DAY, HOUR
 from kindred.schemas.ranking import Floats
 
@@ -26,11 +29,23 @@ def fill(context: Context, out: Floats) -> None:
 
 GROUP = FeatureGroup(
     "context",
-    table(
-        seeds="number of seeds",
-        hour="hour of the day, UTC",
-        weekday="day of the week, 0 = Sunday",
-        seed_popularity="ln(1 + decayed popularity) of the newest seed",
+    (
+        Feature(
+            "seeds", "number of seeds", "count", "session",
+            "a long session tells more by its mean, a widget's one seed by itself",
+        ),
+        Feature(
+            "hour", "hour of the day, UTC", "hours", "clock",
+            "what people look for in the evening is not what they buy at noon",
+        ),
+        Feature(
+            "weekday", "day of the week, 0 = Sunday", "days", "clock",
+            "weekends are for browsing, and for other goods",
+        ),
+        Feature(
+            "seed_popularity", "ln(1 + decayed popularity) of the newest seed", "ln points",
+            "history", "a bestseller as seed says less of taste than a rare item",
+        ),
     ),
     fill,
-)
+)  # fmt: skip

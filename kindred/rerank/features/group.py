@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,10 +35,16 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One column: its name and what it says, unit included."""
+    """One column, and what a reader should know of it."""
 
     name: str
     meaning: str
+    unit: str
+    """`count`, `share`, `ln ratio`, `days`, `1 or 0`, …"""
+    reads: str
+    """Of what it is made"""
+    why: str
+    """What a ranker may learn from it that no other column tells"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +59,10 @@ class FeatureGroup:
     fill: Callable[[Context, Floats], None]
 
 
-def table(**meanings: str) -> tuple[Feature, ...]:
-    """Features from name = meaning."""
-    return tuple(Feature(name, meaning) for name, meaning in meanings.items())
+def places(names: Sequence[str], features: Sequence[Feature]) -> Rows:
+    """int64[m]: where a table that has the columns `names` holds those of `features`."""
+    at = {name: i for i, name in enumerate(names)}
+    return np.array([at[f.name] for f in features], np.int64)
 
 
 def gather(column: Floats, rows: Rows) -> Floats:
@@ -63,4 +70,6 @@ def gather(column: Floats, rows: Rows) -> Floats:
     if len(column) == 0:
         return np.full(len(rows), np.nan, np.float32)
     inside = rows < len(column)
+    if inside.all():
+        return column[rows].astype(np.float32, copy=False)
     return np.where(inside, column[np.where(inside, rows, 0)], np.nan).astype(np.float32)

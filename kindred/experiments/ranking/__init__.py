@@ -1,0 +1,1 @@
+"""Ranking judged: graded documents, simulated clicks, and few purchases on simulated markets."""

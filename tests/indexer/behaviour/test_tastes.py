@@ -1,0 +1,71 @@
+"""Tastes against sums written out, and never from their own future."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+from builders import event
+
+from kindred.events.contract import event_columns
+from kindred.indexer.behaviour.interactions import Interactions, load_interactions
+from kindred.indexer.behaviour.tastes import HALF_LIFE_DAYS, MOST, Tastes, user_tastes
+from kindred.indexer.behaviour.users import user_keys
+from kindred.schemas.clock import DAY
+from kindred.schemas.event import Action, Event
+from kindred.schemas.settings import SignalSettings
+
+START = 1_700_000_000_000_000
+SIGNALS = SignalSettings(weights={"view": 1.0, "purchase": 8.0})
+ROWS = pl.DataFrame({"item_id": [f"item-{i}" for i in range(90)], "row": range(90)})
+
+
+def log(*events: Event) -> Interactions:
+    frame = event_columns(pl.DataFrame([msgspec.to_builtins(e) for e in events]))
+    return load_interactions(frame.lazy(), ROWS, SIGNALS)
+
+
+def did(user: str | None, action: Action, number: int, day: float) -> Event:
+    return event(user_id=user, device_id="phone", action=action, entity_id=f"item-{number}",
+                 occurred_at=START + int(day * DAY))  # fmt: skip
+
+
+def held(tastes: Tastes, user: str) -> dict[int, float]:
+    _, rows, weights = tastes.lookup(user_keys([user]))
+    return dict(zip(rows.tolist(), weights.tolist(), strict=True))
+
+
+def test_actions_add_up_by_worth_and_age_and_nothing_later_counts() -> None:
+    told = log(
+        did("ann", Action.VIEW, 3, 0), did("ann", Action.PURCHASE, 3, 10),
+        did("ann", Action.VIEW, 5, 10), did("ann", Action.DWELL, 6, 10),
+        did("bo", Action.VIEW, 7, 9), did(None, Action.VIEW, 8, 9), did("ann", Action.VIEW, 9, 20),
+    )  # fmt: skip
+    tastes = user_tastes(told, START + 20 * DAY, SIGNALS)
+    half = 0.5 ** (10 / HALF_LIFE_DAYS)
+    assert held(tastes, "ann") == pytest.approx({3: 8 * half + half**2, 5: half}, rel=1e-6)
+    assert list(held(tastes, "ann")) == [3, 5]
+    assert set(held(tastes, "bo")) == {7}
+    assert held(tastes, "phone") == held(tastes, "stranger") == {}
+    assert len(tastes.keys) == 2
+    owners, rows, _ = tastes.lookup(user_keys(["bo", None, "ann"]))
+    assert owners.tolist() == [0, 2, 2]
+    assert rows.tolist() == [7, 3, 5]
+
+
+def test_the_heaviest_are_kept_of_who_did_much() -> None:
+    told = [did("ann", Action.VIEW, n, n) for n in range(60)]
+    tastes = user_tastes(log(*told), START + 90 * DAY, SIGNALS)
+    assert list(held(tastes, "ann")) == list(range(59, 59 - MOST, -1))
+
+
+def test_they_are_kept_and_read_and_may_be_none(tmp_path: Path) -> None:
+    tastes = user_tastes(log(did("ann", Action.VIEW, 3, 0)), START + DAY, SIGNALS)
+    np.savez(tmp_path / "kept.npz", **tastes.arrays())
+    again = Tastes.load(np.load(tmp_path / "kept.npz"))
+    assert held(again, "ann") == held(tastes, "ann")
+    for nobody in (log(did(None, Action.VIEW, 3, 0)), log(did("ann", Action.VIEW, 3, 5))):
+        assert held(user_tastes(nobody, START + DAY, SIGNALS), "ann") == {}
