@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from kindred.indexer.behaviour.interactions import Interactions
-from kindred.indexer.behaviour.pairs import PairTable, count_pairs
+from kindred.indexer.behaviour.pairs import PairTable, count_pairs, ranges
+from kindred.indexer.behaviour.users import NOBODY
 from kindred.retrieval.queries import Queries
+from kindred.retrieval.segments import ranks_within
 from kindred.retrieval.sources import Corpus, Entries, paired
 from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import PairSettings
@@ -26,15 +28,22 @@ COSINE = PairSettings(
 
 
 def make_baselines(interactions: Interactions, corpus: Corpus) -> dict[str, Baseline]:
-    """Popularity, raw co-occurrence in a session, and item-kNN (cosine over visitors)."""
+    """Popularity, raw co-occurrence in a session, item-kNN (cosine), and a visitor's own items.
+
+    The last is there where the log knows users: where people come back for the same, as in a
+    grocery, it is hard to beat.
+    """
     size = corpus.columns.size
     by_visitor = replace(interactions, session=interactions.subject)
-    return {
+    found = {
         "popularity": popularity(interactions, corpus),
         "co-occurrence": from_pairs(count_pairs(interactions, size, RAW), corpus),
         "item-kNN (sessions)": from_pairs(count_pairs(interactions, size, COSINE), corpus),
         "item-kNN (visitors)": from_pairs(count_pairs(by_visitor, size, COSINE), corpus),
     }
+    if len(interactions.users) and (interactions.users != NOBODY).any():
+        found["visitor's own items"] = own_items(interactions, corpus)
+    return found
 
 
 def without_seeds(entries: Entries, queries: Queries, size: int) -> Entries:
@@ -57,6 +66,33 @@ def popularity(interactions: Interactions, corpus: Corpus) -> Baseline:
         rows = np.tile(top, len(queries))
         scores = counts[rows].astype(np.float32)
         return without_seeds(Entries(owners, rows, scores), queries, size)
+
+    return answer
+
+
+def own_items(interactions: Interactions, corpus: Corpus) -> Baseline:
+    """What the user who asks acted on most often before; nothing for whom the log does not know."""
+    size = corpus.columns.size
+    past = interactions.take(interactions.users[interactions.subject] != NOBODY)
+    users, owner = np.unique(past.users[past.subject], return_inverse=True)
+    pairs, counts = np.unique(owner * size + past.row, return_counts=True)
+    starts = np.searchsorted(pairs, np.arange(len(users) + 1) * size)
+
+    def answer(queries: Queries, depth: int) -> Entries:
+        keys = queries.users if queries.users is not None else np.zeros(len(queries), np.uint64)
+        at = np.minimum(np.searchsorted(users, keys), len(users) - 1)
+        known = np.flatnonzero(users[at] == keys)
+        lengths = np.diff(starts)[at[known]]
+        entry = ranges(starts[at[known]], lengths)
+        rows = pairs[entry] % size
+        shown = corpus.columns.active[rows]
+        found = Entries(
+            np.repeat(known, lengths)[shown], rows[shown], counts[entry][shown].astype(np.float32)
+        )
+        found = without_seeds(found, queries, size)
+        order, ranks = ranks_within(found.queries, found.scores)
+        best = order[ranks < depth]
+        return Entries(found.queries[best], found.rows[best], found.scores[best])
 
     return answer
 

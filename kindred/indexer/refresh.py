@@ -17,12 +17,19 @@ from typing import Any, Protocol
 
 import msgspec
 
+from kindred.schemas.clock import DAY
 from kindred.schemas.model import Card, Start
+from kindred.schemas.settings import KindredSettings
 
 UNTIL = "until"
 """Input that is a moment, µs: events before it were read."""
 MOVING = ("catalogue", "events", UNTIL)
 """Inputs that move by themselves."""
+
+
+def refresh_time(settings: KindredSettings) -> int:
+    """µs for which versions are kept, or started from."""
+    return round(settings.representations.refresh_days * DAY)
 
 
 class Refreshed(Protocol):

@@ -19,9 +19,9 @@ from kindred.indexer.behaviour.holdout import NextItem, gate_questions, without_
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.content import Content
 from kindred.indexer.models import Artefact
+from kindred.indexer.refresh import refresh_time
 from kindred.indexer.runtime import check_device
 from kindred.indexer.stages import Made, Stage
-from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 
@@ -144,7 +144,7 @@ def _stage(
     recipe = RECIPES[name]
     needs = {n: full_name(n, suffix) for n in recipe.needs if n in known}
     own = full_name(name, suffix)
-    refresh = round(given.settings.representations.refresh_days * DAY)
+    refresh = refresh_time(given.settings)
 
     def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
         maker: Maker = import_module(recipe.module).make
@@ -166,7 +166,8 @@ def _stage(
         settings=_settings_of(name, given.settings),
         inputs=read,
         needs=tuple(needs.values()),
-        keep_for=refresh if recipe.kept else 0,
+        # What is of the past serves nobody, and a past of some days ago is one, too.
+        keep_for=refresh if recipe.kept or (suffix and recipe.reads_log) else 0,
         start_for=refresh if recipe.starts else 0,
     )
 

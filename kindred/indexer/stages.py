@@ -225,16 +225,34 @@ class _Run:
         now = self.clock()
         at_hand = [c for c in (in_use, _refused(stage.name, self.store)) if c is not None]
         for card in at_hand:
-            if may_be_kept(stage, card, self.versions, seed=self.seed, now=now):
+            if may_be_kept(stage, card, self._basis(stage, card), seed=self.seed, now=now):
                 return "kept", card
         starts = [
             card
             for card in at_hand
             if may_be_started_from(
-                stage, card, self.versions, steady=self.steady, seed=self.seed, now=now
+                stage, card, self._basis(stage, card), steady=self.steady, seed=self.seed, now=now
             )
         ]
         return "trained", self._train(stage, key, next(iter(starts), None))
+
+    def _basis(self, stage: Stage, card: Card) -> dict[str, str]:
+        """The versions that a stage builds on now; the card's own of those that gave it nothing
+        then and give it nothing now.
+
+        A stage without data is done again at each run, and comes to nothing under another number.
+        """
+
+        def nothing(name: str, version: str | None) -> bool:
+            there = version is not None and version in self.store.versions(name)
+            return there and not self.store.card(name, version).files
+
+        found = {name: self.versions[name] for name in stage.needs}
+        for name, version in found.items():
+            before = card.inputs.get(name)
+            if before is not None and nothing(name, version) and nothing(name, before):
+                found[name] = before
+        return found
 
     def _train(self, stage: Stage, key: str, start: Card | None) -> Card:
         store, began = self.store, time.perf_counter()

@@ -24,6 +24,7 @@ from kindred.indexer.behaviour.pairs import count_pairs
 from kindred.indexer.behaviour.stages import NAMES
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact
+from kindred.indexer.refresh import refresh_time
 from kindred.indexer.representations import SPACES, full_name
 from kindred.indexer.stages import Made, Stage
 from kindred.indexer.store.tables import VectorTable
@@ -87,6 +88,7 @@ def merge_stages(
             },
             inputs={**inputs, "until": str(market.until)},
             needs=tuple(needs),
+            keep_for=refresh_time(settings) if suffix else 0,
         )
     ]
 

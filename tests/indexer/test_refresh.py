@@ -144,6 +144,26 @@ def test_a_refused_version_is_not_tried_daily_unless_it_had_nothing_to_learn_fro
     assert days.trained == ["image"]
 
 
+def test_a_need_without_data_keeps_nobody_from_a_refresh(days: Days):
+    def stages() -> tuple[Stage, Stage, Stage]:
+        days.arrays = True
+        return (
+            days.stage("image", keep_for=WEEK, make=no_data),
+            days.stage("hybrid", start_for=WEEK, needs=("image",)),
+            days.stage("hybrid_past", keep_for=WEEK, needs=("image",)),
+        )
+
+    def no_data(_: Mapping[str, Artefact], __: Progress) -> Made:
+        return Made(passed=False, reason="no item has a picture")
+
+    days.run(*stages())
+    days.day = 1
+    rows = days.run(*stages())
+    assert rows["image"].version == "000002"
+    assert rows["hybrid"].start == "000001"
+    assert rows["hybrid_past"].state == "kept"
+
+
 def test_a_warm_start_is_on_the_card_and_in_the_key(days: Days):
     days.run(days.stage("hybrid", start_for=WEEK))
     days.day = 1

@@ -37,6 +37,7 @@ from kindred.indexer.behaviour.signals import counted_signals, judged, make_sign
 from kindred.indexer.behaviour.tastes import user_tastes
 from kindred.indexer.behaviour.users import named_users
 from kindred.indexer.models import Artefact
+from kindred.indexer.refresh import refresh_time
 from kindred.indexer.stages import Made, Stage
 from kindred.schemas.model import Card, Gate
 from kindred.schemas.progress import Progress
@@ -98,6 +99,8 @@ def behaviour_stages(
         "pair_exposure": (made.pair_exposure, []),
     }
     before = {**inputs, "until": str(until)}
+    # What is of the past serves nobody, and a past of some days ago is one, too.
+    kept = refresh_time(settings) if suffix else 0
     stages = []
     if SIGNALS in settings.representations.stages:
         stages.append(
@@ -107,6 +110,7 @@ def behaviour_stages(
                 make=made.signals,
                 settings={type(signals).__name__: msgspec.to_builtins(signals)},
                 inputs=before,
+                keep_for=kept,
             )
         )
     needs = {"als": tuple(stage.name for stage in stages)}
@@ -120,6 +124,7 @@ def behaviour_stages(
                 inputs=read if name in FROM_JOINED else before,
                 needs=needs.get(name, ()),
                 judge=None if suffix or name in UNJUDGED else judge,
+                keep_for=kept,
             )
         )
     return stages
