@@ -159,7 +159,7 @@ def test_killed_in_the_middle_of_a_stage_it_carries_on_with_what_is_finished(tmp
     # And by hand: what changed, what the gates said, what serves.
     put_items(held, ["item-new"])
     told = CliRunner().invoke(main, ["-w", str(held.root), "train"], env={"COLUMNS": "160"}).stdout
-    assert "Changed: signals 000001 -> 000002, pairs 000001 -> 000002" in told
+    assert "Changed: pairs 000001 -> 000002, forward 000001 -> 000002" in told
     assert "next items" in told
     assert "ranker 000002" in told[told.index("In use: ") :]
     assert "kindred index" in told
