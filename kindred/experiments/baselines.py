@@ -11,7 +11,6 @@ from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import PairTable, count_pairs, ranges
 from kindred.indexer.behaviour.users import NOBODY
 from kindred.retrieval.queries import Queries
-from kindred.retrieval.segments import ranks_within
 from kindred.retrieval.sources import Corpus, Entries, paired
 from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import PairSettings
@@ -90,9 +89,7 @@ def own_items(interactions: Interactions, corpus: Corpus) -> Baseline:
             np.repeat(known, lengths)[shown], rows[shown], counts[entry][shown].astype(np.float32)
         )
         found = without_seeds(found, queries, size)
-        order, ranks = ranks_within(found.queries, found.scores)
-        best = order[ranks < depth]
-        return Entries(found.queries[best], found.rows[best], found.scores[best])
+        return Entries.best(found.queries, found.rows, found.scores, depth)
 
     return answer
 
