@@ -12,7 +12,13 @@ from kindred.api.cli.evaluating_blend import blend
 from kindred.api.cli.evaluating_diversity import diversity
 from kindred.api.cli.evaluating_ranking import ranking
 from kindred.api.cli.evaluating_representations import representations
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.output import (
+    json_option,
+    print_json,
+    print_table,
+    terminal_progress,
+    write_report,
+)
 
 
 @click.group()
@@ -80,10 +86,7 @@ def next_item(
         workspace, settings, terminal_progress(), until=until, ks=ks, queries=queries,
         repeats=repeats,
     )  # fmt: skip
-    if output is not None:
-        import msgspec
-
-        output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    write_report(output, report)
     if as_json:
         print_json(report)
     else:
@@ -133,10 +136,7 @@ def shown_lists(
     report = evaluate_shown_lists(
         workspace, settings, terminal_progress(), until=until, ks=ks, seeds=seeds, lists=lists
     )
-    if output is not None:
-        import msgspec
-
-        output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    write_report(output, report)
     if as_json:
         print_json(report)
     else:

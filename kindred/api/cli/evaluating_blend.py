@@ -9,7 +9,13 @@ from typing import Any
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.output import (
+    json_option,
+    print_json,
+    print_table,
+    terminal_progress,
+    write_report,
+)
 
 
 @click.command("blend")
@@ -58,11 +64,7 @@ def blend(
     workspace = Workspace(context["workspace"])
     settings = load_settings(workspace.settings, os.environ)
     report = evaluate_blend(workspace, settings, terminal_progress(), **wanted)
-    if output is not None:
-        import msgspec
-
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    write_report(output, report)
     if picture is not None:
         from kindred.api.blending import picture as drawn
 

@@ -8,7 +8,13 @@ from typing import Any
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.output import (
+    json_option,
+    print_json,
+    print_table,
+    terminal_progress,
+    write_report,
+)
 
 
 def strengths(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ...]:
@@ -68,10 +74,7 @@ def diversity(
         workspace, settings, terminal_progress(), until=until, k=k, strengths=told,
         queries=queries, repeats=repeats,
     )  # fmt: skip
-    if output is not None:
-        import msgspec
-
-        output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    write_report(output, report)
     if as_json:
         print_json(report)
     else:

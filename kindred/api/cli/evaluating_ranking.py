@@ -8,7 +8,13 @@ from typing import Any
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.output import (
+    json_option,
+    print_json,
+    print_table,
+    terminal_progress,
+    write_report,
+)
 
 
 def purchases_of(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
@@ -93,11 +99,7 @@ def ranking(
         workspace, settings, terminal_progress(), data=data, sizes=Sizes(users=users, **sizes),
         suites=[name for name in SUITES if suite in (name, "all")],
     )  # fmt: skip
-    if output is not None:
-        import msgspec
-
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    write_report(output, report)
     if as_json:
         print_json(report)
     else:

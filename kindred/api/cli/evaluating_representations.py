@@ -8,7 +8,13 @@ from typing import Any
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.output import (
+    json_option,
+    print_json,
+    print_table,
+    terminal_progress,
+    write_report,
+)
 
 
 @click.command("representations")
@@ -56,11 +62,7 @@ def representations(
     workspace = Workspace(context["workspace"])
     settings = load_settings(workspace.settings, os.environ)
     report = evaluate_representations(workspace, settings, terminal_progress(), **wanted)
-    if output is not None:
-        import msgspec
-
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    write_report(output, report)
     if as_json:
         print_json(report)
     else:
