@@ -63,7 +63,7 @@ def ask(url: str, **fields: Any) -> Answer:
 
 
 def logged(workspace: Workspace, decision_id: str) -> Decision:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (found := find(workspace.lake, workspace.decisions, decision_id)) is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)

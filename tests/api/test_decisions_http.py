@@ -65,7 +65,7 @@ def ask(url: str, path: str, body: dict[str, Any]) -> tuple[Answer, httpx.Header
 
 
 def logged(workspace: Workspace, decision_id: str) -> StoredDecision:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while (found := find(workspace.lake, workspace.decisions, decision_id)) is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -26,7 +26,7 @@ from kindred.schemas.clock import micros_now
 from kindred.schemas.workspace import Workspace
 
 NAMES = [f"item/{n}" for n in range(96)]
-SEEN_WITHIN_S = 2.0
+PATIENCE_S = 40.0
 
 
 class Collector(BaseHTTPRequestHandler):
@@ -189,7 +189,7 @@ def test_a_sampled_trace_has_a_span_for_every_hop(
                           capture_output=True, text=True)  # fmt: skip
     assert "click" in done.stdout or "view" in done.stdout
     found: dict[str, Any] = {}
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline and len(found) < 5:
         found = {span.name: span for span in Collector.spans}
         time.sleep(0.1)
@@ -229,12 +229,10 @@ def test_neighbors_and_session_recall(client: httpx.Client) -> None:
     assert len(client.post("/v1/session/recall", json=body).json()["items"]) == 20
 
 
-def until_seen(
-    connections: list[Connection], mark: str, shown: bool, within_s: float = SEEN_WITHIN_S
-) -> None:
-    """Every process's answers hold (or lack) the item in time."""
+def until_seen(connections: list[Connection], mark: str, shown: bool) -> None:
+    """Every process's answers hold (or lack) the item; `kindred bench freshness` has the time."""
     ask = request_bytes("POST", "/v1/similar", {"item_id": "item/0", "filters": {"brands": [mark]}})
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + PATIENCE_S
     for connection in connections:
         while True:
             items = msgspec.json.decode(connection.ask(ask)[1])["items"]
@@ -259,7 +257,7 @@ def test_a_change_told_to_one_process_is_in_the_answers_of_both(
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + PATIENCE_S
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -189,7 +189,7 @@ def test_every_condition_that_refuses_an_item_is_named(url: str):
 
 def test_a_withdrawn_item_is_told_as_such(url: str):
     assert httpx.delete(f"{url}/v1/items/item%2F50").status_code in (200, 204)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while why_not(url, "item/50").stage is not LostAt.WITHDRAWN:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -206,7 +206,7 @@ def test_a_rule_that_left_an_item_out_is_named(url: str):
     }  # fmt: skip
     assert httpx.put(f"{url}/v1/rules", json={"rules": [rule]}).status_code in (200, 202)
     try:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while (lost := why_not(url, shown[0].item_id)).stage is LostAt.SHOWN:
             assert time.monotonic() < deadline
             time.sleep(0.05)

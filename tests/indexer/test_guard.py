@@ -30,13 +30,13 @@ def test_a_reader_never_sees_half_a_change():
             state[1] = n
     stop.set()
     for reader in readers:
-        reader.join(5)
+        reader.join(30)
     assert not torn
     assert state == [199, 199]
 
 
 def test_readers_share():
-    guard, inside = Guard(), threading.Barrier(3, timeout=5)
+    guard, inside = Guard(), threading.Barrier(3, timeout=30)
 
     def read() -> None:
         with guard.reading():
@@ -46,7 +46,7 @@ def test_readers_share():
     for reader in readers:
         reader.start()
     for reader in readers:
-        reader.join(5)
+        reader.join(30)
     assert not inside.broken
 
 
@@ -63,8 +63,8 @@ def test_a_reader_may_read_again_while_a_writer_waits():
         time.sleep(0.05)
         with guard.reading():
             assert not wrote.is_set()
-    assert wrote.wait(5)
-    writer.join(5)
+    assert wrote.wait(30)
+    writer.join(30)
 
 
 def test_a_failure_inside_gives_the_turn_back():

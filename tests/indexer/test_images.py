@@ -6,13 +6,13 @@ import http.server
 import io
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from kindred.indexer.encoders.fetch import is_public
 from kindred.indexer.encoders.images import ImageReader
@@ -70,12 +70,13 @@ class Shop(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", "1000")
         self.end_headers()
-        for _ in range(100):
+        for _ in range(1000):
             self.wfile.write(b"x")
-            time.sleep(0.05)
+            if self.server.closing.wait(0.05):
+                return
 
     def do_silent(self) -> None:
-        time.sleep(2)
+        self.server.closing.wait(60)
 
     def do_moved(self) -> None:
         self.answer(b"", 302, Location="/good.jpg")
@@ -97,8 +98,10 @@ class Shop(http.server.BaseHTTPRequestHandler):
 def shop() -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Shop)
     server.daemon_threads = True
+    server.closing = threading.Event()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
+    server.closing.set()
     server.shutdown()
     server.server_close()
 
@@ -128,11 +131,9 @@ def test_a_picture_from_the_web(shop):
     ],
 )
 def test_what_the_web_gets_wrong_is_said(shop, name, reason):
-    start = time.monotonic()
     with pytest.raises(ImageRejected, match=reason) as refused:
         web().read(f"{shop}/{name}", "$.items[2].images[0]")
     assert refused.value.path == "$.items[2].images[0]"
-    assert time.monotonic() - start < 1.5
 
 
 def test_private_hosts_are_refused_by_default(shop):
@@ -227,10 +228,11 @@ def test_a_picture_that_would_fill_memory_is_refused_unread(folder):
     huge = Image.new("1", (20_000, 20_000))
     huge.save(folder / "root/bomb.png")
     assert (folder / "root/bomb.png").stat().st_size < 100_000
-    start = time.monotonic()
-    with pytest.raises(ImageRejected, match="pixels"):
+    with (
+        patch.object(ImageFile.ImageFile, "load", side_effect=AssertionError("decoded")),
+        pytest.raises(ImageRejected, match="pixels"),
+    ):
         local(folder).read("bomb.png")
-    assert time.monotonic() - start < 1
     with pytest.raises(ImageRejected, match="60 x 80 pixels, more than 4000"):
         local(folder, max_pixels=4000).read("a.jpg")
 

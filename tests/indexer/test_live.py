@@ -354,7 +354,7 @@ def test_a_request_never_sees_half_a_part(live, market, monkeypatch):
         )
         live.apply_changes()
     stop.set()
-    reader.join(10)
+    reader.join(30)
     assert rounds[0] > 20
     assert not torn
     agree(live)
@@ -439,7 +439,7 @@ def test_closing_waits_for_requests_and_may_be_done_twice(market):
         time.sleep(0.05)
         assert nearest(live, 3)[0] == 3
         assert closer.is_alive()
-    closer.join(5)
+    closer.join(30)
     live.close()
     assert live.apply_changes() == 0
 
