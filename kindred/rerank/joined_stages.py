@@ -24,7 +24,7 @@ from kindred.rerank.tuning import tune_weights
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings, RankerSettings
 
-CODE = 9
+CODE = 10
 """Revision of what these stages do."""
 RANKER, WEIGHTS, AUCTION = "ranker", "ranker_weights", "ranker_plx"
 """Names of the stages that serve."""

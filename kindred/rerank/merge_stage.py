@@ -1,10 +1,10 @@
 """The stage that learns the merge, on the questions that the gates of all stages ask.
 
 Spaces that learned from behaviour never saw the answers to those (a module that is kept for a week
-may have seen some). The tables of pairs, linear weights and popularity have: they are made once
-more without them. At the gate each half of the questions is answered by weights that the other half
-chose: learned weights serve where they are beyond chance better than those of the settings, and are
-then chosen by all questions.
+may have seen some). The tables of pairs, linear weights, popularity and users' own items have: they
+are made once more without them. At the gate each half of the questions is answered by weights that
+the other half chose: learned weights serve where they are beyond chance better than those of the
+settings, and are then chosen by all questions.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from kindred.indexer.behaviour.holdout import FEW, NextItem, gate_questions, wit
 from kindred.indexer.behaviour.interactions import Interactions, action_weights
 from kindred.indexer.behaviour.pairs import count_pairs
 from kindred.indexer.behaviour.stages import NAMES
+from kindred.indexer.behaviour.tastes import user_tastes
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact
 from kindred.indexer.refresh import refresh_time
@@ -47,7 +48,7 @@ from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Doubles, Floats, Rows
 from kindred.schemas.settings import KindredSettings
 
-CODE = 4
+CODE = 5
 """Revision of what this stage does."""
 MERGE = "merge"
 EVERYTHING = 100_000
@@ -198,6 +199,11 @@ def trial_funnel(
     if "history" + suffix in artefacts:
         log = without_targets(market.log.before(market.until), questions, past)
         tables["history"] = item_history(log, size, market.until, settings.signals).arrays()
+    tastes = artefacts.get("tastes" + suffix)
+    if tastes is not None:
+        known = user_tastes(rest, market.until, settings.signals)
+        known = replace(known, recalled=tastes.arrays["recalled"])
+        tables["tastes"] = known.arrays()
     trial = {n: replace(artefacts[n + suffix], arrays=arrays) for n, arrays in tables.items()}
     corpus = corpus_of(
         market.columns,

@@ -47,6 +47,7 @@ SOURCE_WORDS: dict[str, str] = {
     "image": "its picture is close to the seed's",
     "shared": "its picture and title are close to the seed's",
     "attributes": "shares facts with the seed",
+    "again": "this visitor chose it in earlier visits",
     "user": "fits what this visitor liked before",
     "revisit": "this visitor looked at it before",
     "popular": "a bestseller here",

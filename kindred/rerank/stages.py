@@ -32,7 +32,7 @@ from kindred.schemas.clock import DAY
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings, RankerSettings
 
-CODE = 8
+CODE = 9
 """Revision of what the ranker's stage does where it learns from what people did next."""
 PAST = "_past"
 """Suffix of the stages that the ranker learns over: made of what came before its window."""

@@ -1,4 +1,4 @@
-"""Recall sources that answer from memory: pairs, ease, popular, fresh, revisit.
+"""Recall sources that answer from memory: pairs, ease, popular, fresh, revisit, again.
 
 Each gives entries (query, row, score), at most `quota` a query, best first within a query. The
 vector sources are asked together, in one call of the store: see `recall`.
@@ -36,7 +36,7 @@ SPACES = ("als", "text", "image", "attributes", *LEARNED)
 """Vector spaces that recall asks, where the index has them."""
 SOURCES = (
     "pairs", "forward", "als", "text", "image", "attributes", "popular", "fresh", "revisit",
-    *LEARNED, "user", "ease",
+    *LEARNED, "user", "ease", "again",
 )  # fmt: skip
 """Every source; its place here is its bit and its column, so new ones go at the end."""
 FRESH_POOL = 2000
@@ -200,6 +200,15 @@ def revisit(queries: Queries, corpus: Corpus, quota: int, settings: RecallSettin
     return Entries.best(key // corpus.columns.size, key % corpus.columns.size, sums, quota)
 
 
+def again(queries: Queries, corpus: Corpus, quota: int, settings: RecallSettings) -> Entries:  # noqa: ARG001
+    """What the user acted on in earlier visits, heaviest first, where people come back for it."""
+    if corpus.tastes is None or not corpus.tastes.recalled or queries.users is None:
+        return Entries.none()
+    owners, rows, weights = corpus.tastes.lookup(queries.users)
+    there = rows < corpus.columns.size
+    return Entries.best(owners[there], rows[there], weights[there], quota)
+
+
 Source = Callable[[Queries, Corpus, int, RecallSettings], Entries]
 MEMORY: Mapping[str, Source] = {
     "pairs": pairs,
@@ -208,5 +217,6 @@ MEMORY: Mapping[str, Source] = {
     "fresh": fresh,
     "revisit": revisit,
     "ease": ease,
+    "again": again,
 }
 """Sources that answer from memory."""

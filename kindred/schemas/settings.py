@@ -478,17 +478,19 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
             "text_tuned": SourceSettings(quota=0),
             "user": SourceSettings(quota=100, weight=0.5),
             "ease": SourceSettings(quota=120),
+            "again": SourceSettings(quota=60),
         }
     )
-    """Quota and weight by source. `user` is the factorisation's own answer to who is logged in: on
-    a slice of the Complete Journey it raises HR@50 of the merge by 11 % and MRR@10 by as much, and
-    HR@10 by 5 %, of which chance may be all."""
+    """Quota and weight by source. `again` are items that the user acted on in earlier visits; it
+    answers where the log shows that people come back for the same. `user` is the factorisation's
+    own answer to who is logged in: on a slice of the Complete Journey it raises HR@50 of the merge
+    by 11 % and MRR@10 by as much, and HR@10 by 5 %, of which chance may be all."""
     relations: dict[Literal["similar", "complement"], RelationSettings] = msgspec.field(
         default_factory=lambda: {
             "similar": RelationSettings(
                 sources={
                     **_off("pairs", "forward", "als", "hybrid", "popular", "revisit", "user"),
-                    **_off("ease"),
+                    **_off("ease", "again"),
                     "text": SourceSettings(quota=100),
                     "attributes": SourceSettings(quota=100, weight=0.5),
                     "visual": SourceSettings(quota=100),
@@ -499,7 +501,7 @@ class RecallSettings(Settings, frozen=True, kw_only=True):
             "complement": RelationSettings(
                 sources={
                     **_off("text", "image", "attributes", "air", "visual", "shared"),
-                    **_off("text_tuned", "popular", "fresh", "revisit", "user"),
+                    **_off("text_tuned", "popular", "fresh", "revisit", "user", "again"),
                 },
                 spaces=("als", "hybrid", "air"),
                 other_category=True,

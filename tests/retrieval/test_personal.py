@@ -1,4 +1,4 @@
-"""Items for a known user: the factorisation's own order, and nobody else's."""
+"""Items for a known user: the factorisation's own order, or the own past, and nobody else's."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_market import small_items
 
+from kindred.indexer.behaviour.tastes import Tastes
 from kindred.indexer.behaviour.users import UserFactors, user_key, user_keys
 from kindred.indexer.columns import Columns
 from kindred.indexer.store.exact import ExactStore
@@ -106,6 +107,38 @@ def test_recall_names_the_source_where_it_has_a_quota(corpus: Corpus):
     assert not len(recall(queries, replace(corpus, users=None), on).candidates)
     nobody = replace(queries, users=None)
     assert not len(recall(nobody, corpus, on).candidates)
+
+
+def with_tastes(corpus: Corpus, recalled: bool = True) -> Corpus:
+    """Ann chose 7, 3, 50 and something newer than the index; bo chose 9."""
+    keys = user_keys(["ann", "bo"])
+    assert keys[0] < keys[1]
+    tastes = Tastes(
+        keys=keys, indptr=np.array([0, 4, 5]), rows=np.array([7, 999, 3, 50, 9], np.int32),
+        weights=np.array([4, 3, 2, 1, 1], np.float32), recalled=np.array(recalled),
+    )  # fmt: skip
+    return replace(corpus, tastes=tastes)
+
+
+def test_what_a_user_chose_before_comes_again_heaviest_first(corpus: Corpus):
+    on = msgspec.structs.replace(RecallSettings(), sources={"again": SourceSettings(quota=2)})
+    queries = asked(corpus, "ann", None, "stranger", "bo")
+    candidates = recall(queries, with_tastes(corpus), on).candidates
+    assert candidates.rows.tolist() == [7, 3, 9]
+    assert candidates.queries.tolist() == [0, 0, 3]
+    assert set(candidates.sources.tolist()) == {1 << SOURCES.index("again")}
+    assert not len(recall(replace(queries, users=None), with_tastes(corpus), on).candidates)
+    assert not len(recall(queries, corpus, on).candidates)
+    columns, seven = corpus.columns, np.array([7])
+    seeded = make_queries(columns, np.array([0, 1]), seven, now=1, half_life=3.0,
+                          users=user_keys(["ann"]))  # fmt: skip
+    assert recall(seeded, with_tastes(corpus), on).candidates.rows.tolist() == [3, 50]
+
+
+def test_where_nobody_comes_back_for_the_same_it_is_not_recalled(corpus: Corpus):
+    on = msgspec.structs.replace(RecallSettings(), sources={"again": SourceSettings(quota=2)})
+    asked_by_ann = asked(corpus, "ann")
+    assert not len(recall(asked_by_ann, with_tastes(corpus, recalled=False), on).candidates)
 
 
 def test_keys_are_the_same_everywhere_and_none_has_none():

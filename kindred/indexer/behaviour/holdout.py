@@ -8,7 +8,7 @@ import numpy as np
 
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import PairTable, ranges
-from kindred.schemas.ranking import Doubles, Floats, Rows
+from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
 
 QUESTIONS = 6000
 """At most this many visits are asked about at a gate, and one for each twenty events."""
@@ -162,3 +162,12 @@ def _ranks(key: Rows, scores: Doubles, questions: NextItem, n_rows: int) -> Rows
     above = np.bincount(question[scores > own[question]], minlength=len(questions))
     ranks[hit] = above[hit]
     return ranks
+
+
+def lead_of(one: Floats | Mask, other: Floats | Mask) -> tuple[float, float]:
+    """(mean difference, lower end of its 95 % interval) of two methods asked the same questions."""
+    if not len(one):
+        return 0.0, 0.0
+    differences = one.astype(np.float64) - other
+    mean = float(differences.mean())
+    return mean, mean - 1.96 * float(differences.std()) / float(np.sqrt(len(one)))

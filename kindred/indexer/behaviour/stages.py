@@ -24,6 +24,7 @@ from kindred.indexer.behaviour.holdout import (
     NextItem,
     gate_questions,
     hit_rate,
+    lead_of,
     table_ranks,
     vector_ranks,
     without_targets,
@@ -34,7 +35,7 @@ from kindred.indexer.behaviour.pair_exposure import pair_exposure
 from kindred.indexer.behaviour.pairs import count_pairs
 from kindred.indexer.behaviour.signals import CODE as SIGNALS_CODE
 from kindred.indexer.behaviour.signals import counted_signals, judged, make_signals, with_weights
-from kindred.indexer.behaviour.tastes import user_tastes
+from kindred.indexer.behaviour.tastes import own_and_popular, user_tastes
 from kindred.indexer.behaviour.users import named_users
 from kindred.indexer.models import Artefact
 from kindred.indexer.refresh import refresh_time
@@ -45,7 +46,7 @@ from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import KindredSettings, SignalSettings
 
 Maker = Callable[[Mapping[str, Artefact], Progress], Made]
-CODE = 8
+CODE = 9
 """Revision of what these stages do."""
 SIGNALS = "signals"
 """The stage that counts what actions are worth; it comes before `als`, which needs it."""
@@ -251,8 +252,28 @@ class _Makers:
         return Made(arrays=made.arrays(), summary=f"{len(made.by_popularity):,} items with history")
 
     def tastes(self, _: Mapping[str, Artefact], __: Progress) -> Made:
-        made = user_tastes(self.log, self.until, self.settings.signals)
-        return Made(arrays=made.arrays(), summary=f"{len(made.keys):,} known users")
+        """Features read them always; recall does where they have the next item beyond chance."""
+        signals = self.settings.signals
+        made = user_tastes(self.log, self.until, signals)
+        users, lead = self.past.users, 0.0
+        metrics: dict[str, Any] = {}
+        if len(users) and len(self.questions) >= FEW:
+            rest = without_targets(self.past, self.questions)
+            asked = users[self.past.subject[self.questions.events]]
+            trial = user_tastes(rest, self.until, signals)
+            own, popular = own_and_popular(rest, self.questions, asked, trial)
+            lead = lead_of(own, popular)[1]
+            metrics["next_item"] = {
+                "hit_rate": round(float(own.mean()), 5),
+                "bestsellers": round(float(popular.mean()), 5),
+                "lead at least": round(lead, 5),
+                "questions": len(own),
+            }
+        made = replace(made, recalled=np.array(lead > 0))
+        what = "who come back for the same" if lead > 0 else "of whose items none is recalled"
+        return Made(
+            arrays=made.arrays(), metrics=metrics, summary=f"{len(made.keys):,} users, {what}"
+        )
 
     def pair_exposure(self, _: Mapping[str, Artefact], __: Progress) -> Made:
         made = pair_exposure(self.shown, self.joined_until)

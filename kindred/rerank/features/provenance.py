@@ -14,6 +14,7 @@ from kindred.schemas.ranking import Floats
 
 RANKED = (
     "pairs", "forward", "ease", "als", "text", "attributes", "popular", "hybrid", "air", "user",
+    "again",
 )  # fmt: skip
 SCORED = ("pairs", "forward", "ease", "revisit")
 RANK_AT = np.array([SOURCES.index(name) for name in RANKED])

@@ -81,6 +81,20 @@ def test_factors_of_users_are_kept_under_their_keys(store: ModelStore):
     assert UserFactors.of(store.load("als").arrays) is None
 
 
+@pytest.mark.parametrize(("noise", "recalled"), [(0.0, True), (1.0, False)])
+def test_own_items_are_recalled_where_people_come_back_for_them(
+    store: ModelStore, noise: float, recalled: bool
+):
+    log = market(noise)
+    rows = run(store, replace(log, users=log.subjects.astype(np.uint64) + 1), "e1")
+    assert bool(store.load("tastes").arrays["recalled"]) is recalled
+    asked = rows["tastes"].metrics["next_item"]
+    assert (asked["lead at least"] > 0) is recalled
+    assert asked["questions"] > 100
+    run(store, log, "e2")  # the same, by people who never logged in
+    assert not store.load("tastes").arrays["recalled"]
+
+
 def test_a_log_that_lost_its_sense_does_not_replace_what_is_in_use(store: ModelStore):
     run(store, market(), "e1")
     rows = run(store, market(noise=1.0), "e2")
