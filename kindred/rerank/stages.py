@@ -16,6 +16,7 @@ from kindred.indexer.behaviour.interactions import Interactions, action_weights
 from kindred.indexer.behaviour.stages import behaviour_stages
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact
+from kindred.indexer.refresh import refresh_time
 from kindred.indexer.representations import SPACES, full_name
 from kindred.indexer.stages import Made, Stage
 from kindred.indexer.store.tables import VectorTable
@@ -80,7 +81,8 @@ def ranker_stages(
     """The ranker from shown lists where `joined` has enough of them.
 
     Else the behaviour stages before the window and what is `learned` about items from before it,
-    by moment and suffix, and the ranker trained in it.
+    by moment and suffix, and the ranker trained in it. That ranker is kept as long as the past it
+    is made from: a day more of a window of weeks teaches it little. One of shown lists is not.
     """
     if joined is not None and enough_lists(joined, until, settings):
         shown = Shown(
@@ -132,8 +134,9 @@ def ranker_stages(
         code=CODE,
         make=make,
         settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
-        inputs={**inputs, "until": str(until), "start": str(start), "features": SPECIFICATION},
+        inputs={**inputs, "until": str(until), "features": SPECIFICATION},
         needs=tuple(stage.name for stage in (*needs, *merge)),
+        keep_for=refresh_time(settings),
     )
     return [*past, *modules, *merge, ranker]
 

@@ -412,9 +412,10 @@ class RepresentationSettings(Settings, frozen=True, kw_only=True):
     """Threads of training; 0 leaves torch's own choice."""
     refresh_days: NonNegative = 7.0
     """Days for which what is learned from content, and from co-clicks, is kept although catalogue
-    and events have moved, and for which the hybrid's training starts from the version before;
-    0 trains everything anew each time."""
-    refresh_epochs: Positive = 2
+    and events have moved, and so is the ranker that learned from what people did next; and for
+    which the hybrid's training starts from the version before. 0 trains everything anew each
+    time."""
+    refresh_epochs: Positive = 1
     """At most this many passes over the pairs where training starts from the version before."""
     words: WordSettings = WordSettings()
     text_classifier: ClassifierSettings = ClassifierSettings()

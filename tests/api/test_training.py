@@ -161,10 +161,13 @@ def test_killed_in_the_middle_of_a_stage_it_carries_on_with_what_is_finished(tmp
     told = CliRunner().invoke(main, ["-w", str(held.root), "train"], env={"COLUMNS": "160"}).stdout
     assert "Changed: pairs 000001 -> 000002, forward 000001 -> 000002" in told
     assert "next items" in told
-    assert "ranker 000002" in told[told.index("In use: ") :]
+    assert "ranker 000001" in told[told.index("In use: ") :]  # kept, as the past it is made from
     assert "kindred index" in told
     again = CliRunner().invoke(main, ["-w", str(held.root), "train"]).stdout
     assert "Changed: nothing." in again
+    anew = CliRunner().invoke(main, ["-w", str(held.root), "train", "--anew", "--json"]).stdout
+    states = {row["stage"]: row["state"] for row in json.loads(anew)}
+    assert states["ranker"] == "trained"
 
 
 def test_a_catalogue_that_nobody_has_acted_on_trains_what_content_teaches(tmp_path: Path):
