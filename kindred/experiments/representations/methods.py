@@ -54,7 +54,7 @@ CONCATENATION = "concat (untrained)"
 HYBRID = "hybrid"
 IMPLICIT, FOLD_IN = "implicit ALS (similar items)", "implicit ALS (visitor from seeds)"
 KNOWN_VISITOR = "implicit ALS (known visitor)"
-SOURCES_SHOWN = ("pairs", "forward", "ease")
+SOURCES_SHOWN = ("pairs", "forward", "ease", "again")
 
 
 @dataclass(frozen=True, slots=True)
