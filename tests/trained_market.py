@@ -24,6 +24,8 @@ from kindred.indexer.catalogue import Catalogue
 from kindred.schemas.workspace import Workspace
 
 SETTINGS: dict[str, Any] = {
+    # A busy machine must not turn a ranked answer into a late one.
+    "api": {"deadline_ms": 60_000},
     "encoders": {"spaces": ["attributes"]},
     "representations": {"stages": []},
     "ranker": {

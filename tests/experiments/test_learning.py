@@ -29,6 +29,7 @@ from kindred.schemas.query import (
     Subject,
 )
 from kindred.schemas.settings import (
+    ApiSettings,
     EncoderSettings,
     KindredSettings,
     RankerSettings,
@@ -38,6 +39,7 @@ from kindred.schemas.workspace import Workspace
 
 NAMES = [f"item/{n}" for n in range(96)]
 SETTINGS = KindredSettings(
+    api=ApiSettings(deadline_ms=60_000),  # a busy machine must not spoil an order
     encoders=EncoderSettings(spaces=("attributes",)),
     representations=RepresentationSettings(stages=()),
     ranker=RankerSettings(

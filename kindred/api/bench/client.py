@@ -15,6 +15,10 @@ import msgspec
 from kindred.schemas.errors import KindredError
 
 
+MEET_ALL_S = 120.0
+"""A process that has just been started has so long to take its first connection."""
+
+
 class UnexpectedAnswer(KindredError):
     """The service answered with something else than 2xx."""
 
@@ -95,7 +99,7 @@ def connections_to_all(url: str, workers: int, each: int) -> list[Connection]:
     """`each` connections to every one of `workers` processes; the kernel spreads them at random."""
     probe = request_bytes("GET", "/health/live")
     kept: dict[str, list[Connection]] = {}
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + MEET_ALL_S
     while len(kept) < workers or any(len(held) < each for held in kept.values()):
         if time.monotonic() > deadline:
             raise UnexpectedAnswer(f"met only {sorted(kept)} of {workers} processes")
