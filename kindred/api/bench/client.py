@@ -14,7 +14,6 @@ import msgspec
 
 from kindred.schemas.errors import KindredError
 
-
 MEET_ALL_S = 120.0
 """A process that has just been started has so long to take its first connection."""
 
