@@ -192,17 +192,17 @@ def test_a_failing_store_costs_its_sources_and_not_the_answer(engine):
 
     from dataclasses import replace
 
-    from kindred.api.service import Bundle
+    from kindred.api.served import Bundle
 
-    sound = engine._bundle
+    sound = engine.served._bundle
     corpus = replace(sound.funnel.corpus, store=Broken(), exact=Broken())
-    engine._bundle = Bundle(
+    engine.served._bundle = Bundle(
         live=sound.live, funnel=replace(sound.funnel, corpus=corpus), versions=sound.versions
     )
     try:
         answer = engine.similar(SimilarRequest(item_id="item/0"), decision_id="d")
     finally:
-        engine._bundle = sound
+        engine.served._bundle = sound
     assert len(answer.items) == 6
     assert answer.degraded[0].startswith("recall")
 
