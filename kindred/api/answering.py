@@ -180,7 +180,7 @@ class Answering:
         if not request.blend:
             nobody = msgspec.structs.replace(funnel.blend.auction, places=())
             plain = msgspec.structs.replace(
-                funnel.blend, b=0.0, c=0.0, sponsored_max=request.k, arms=(), auction=nobody
+                funnel.blend, a=0.0, b=0.0, c=0.0, sponsored_max=request.k, arms=(), auction=nobody
             )
             funnel = replace(funnel, blend=plain)
         beside, unread = self.visits.asked(request.surface, request.subject, funnel.corpus.columns)
