@@ -29,7 +29,7 @@ def test_what_is_absent_stays_and_tables_are_merged_entry_by_entry():
 
 def test_a_list_is_told_whole():
     part = told(BlendSettings, '{"arms": [{"b": 0, "share": 0.5}, {"b": 0.3, "share": 0.5}]}')
-    assert [arm.b for arm in overlaid(BlendSettings(), part, "$").arms] == [0, 0.3]
+    assert [arm.strength for arm in overlaid(BlendSettings(), part, "$").arms] == [0, 0.3]
 
 
 @pytest.mark.parametrize(

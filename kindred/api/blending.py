@@ -20,12 +20,13 @@ from kindred.experiments.drawing import Chart, Line, svg
 from kindred.indexer.models import ModelStore
 from kindred.rerank.artefact import from_artefact
 from kindred.rerank.calibration import ALL
+from kindred.schemas.errors import VersionMismatch
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
 
 STAGE = "ranker"
-DRAWN = (POWER, EXPECTED, RAW_SCORE, SHIFTED, BAND, THRESHOLD)
+DRAWN = (EXPECTED, POWER, RAW_SCORE, SHIFTED, BAND, THRESHOLD)
 FARTHEST = -0.3
 """NDCG beyond which no point is drawn."""
 
@@ -56,7 +57,11 @@ def evaluate_blend(
     ranker = calibration = None
     if version is not None:
         artefact = models.load(STAGE, version)
-        ranker, calibration = from_artefact(artefact.arrays, artefact.texts)
+        try:
+            ranker, calibration = from_artefact(artefact.arrays, artefact.texts)
+        except VersionMismatch as error:
+            # Lists that were logged with their probabilities need no ranker.
+            report["notes"].append(str(error))
         metrics = artefact.card.metrics
         told = ("calibrated on", "expected_calibration_error", "calibration")
         kept = {name: metrics[name] for name in told if name in metrics}
@@ -92,8 +97,9 @@ def frontier_chart(rows: Sequence[Mapping[str, Any]], title: str) -> Chart:
     for family in DRAWN:
         mine = [r for r in rows if r["family"] == family and FARTHEST <= r["ndcg"][0] <= 1e-9]
         found = [(-100 * r["ndcg"][0], 100 * r["revenue"][0]) for r in mine]
-        labels = [f"{r['strength']:g}" for r in mine] if family == POWER else []
-        lines.append(Line(family, found, labels, dashed=family != POWER))
+        ours = family in (EXPECTED, POWER)
+        labels = [f"{r['strength']:g}" for r in mine] if ours else []
+        lines.append(Line(family, found, labels, dashed=not ours))
     return Chart(title, "NDCG paid, %", "revenue gained, %", [x for x in lines if x.points])
 
 

@@ -105,7 +105,7 @@ def decided(
     """What the log takes: nothing in it changes any more, and making the record is left to it.
 
     `most` candidates are kept, with their features; `shadow` scores these on the log's thread;
-    `arm` is the exponent that was drawn for the blend.
+    `arm` is the strength that was drawn for the blend.
     """
     held = hold(shown.ranked.candidates, columns, most)
     of = Decided(
@@ -128,8 +128,8 @@ def decided(
 
 
 def arm_flags(arm: BlendArm | None) -> dict[str, str]:
-    """Which exponent ordered the answer, where several are tried; its chance is the slate's."""
-    return {} if arm is None else {"blend_b": f"{arm.b:g}"}
+    """Which strength ordered the answer, where several are tried; its chance is the slate's."""
+    return {} if arm is None else {f"blend_{arm.parameter}": f"{arm.strength:g}"}
 
 
 def _context(request: SimilarRequest | SessionRecallRequest, seeds: Seeds) -> DecisionContext:

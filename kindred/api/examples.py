@@ -64,7 +64,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "WhyNotRequest": {"request": {"item_id": "table-1", "k": 6}, "item_id": "bench-2"},
     "PreviewRequest": {
         "request": {"item_id": "table-1", "k": 6},
-        "settings": {"blend": {"b": 0.5}, "recall": {"sources": {"text": {"quota": 0}}}},
+        "settings": {"blend": {"a": 2.0}, "recall": {"sources": {"text": {"quota": 0}}}},
     },
     "Answer": {
         "decision_id": "019a9f0e-8b5c-7c3e-9d0a-3f1c2b4a5d6e",

@@ -25,6 +25,7 @@ from kindred.indexer.representations import RECIPES, Given, representation_stage
 from kindred.indexer.stages import Stage, StageRow, Watcher, in_order, run_stages
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import from_artefact
+from kindred.rerank.blend import with_usual_price
 from kindred.rerank.corpus import corpus_of
 from kindred.rerank.funnel import Funnel
 from kindred.rerank.lambdamart import Ranker
@@ -234,7 +235,8 @@ def funnel_of(
         return plain
     if settings.api.compiled_ranker:
         booster = booster.compiled()
-    return replace(plain, ranker=booster, calibration=calibration)
+    blend = with_usual_price(settings.blend, corpus.columns)
+    return replace(plain, blend=blend, ranker=booster, calibration=calibration)
 
 
 def auction_ranker_of(made: Artefact | None) -> Ranker | None:

@@ -13,7 +13,7 @@ from kindred.api.learning import end_of, funnel_of, past_stages
 from kindred.api.material import Material, read_material
 from kindred.api.times import parse_moment, readable
 from kindred.experiments.baselines import make_baselines
-from kindred.experiments.diversity import compare_strengths
+from kindred.experiments.diversity import compare_variants, variants
 from kindred.experiments.next_item import evaluate
 from kindred.indexer.behaviour.interactions import Interactions, action_weights
 from kindred.indexer.models import Artefact, ModelStore
@@ -24,7 +24,7 @@ from kindred.rerank.funnel import Funnel
 from kindred.rerank.merge_stage import MERGE
 from kindred.rerank.stages import PAST, REPEATS_FROM, repeat_share, sample
 from kindred.schemas.clock import micros_now
-from kindred.schemas.errors import InputError, NotBuilt
+from kindred.schemas.errors import InputError
 from kindred.schemas.progress import Progress
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
@@ -142,20 +142,19 @@ def evaluate_diversity(
     queries: int,
     repeats: bool | None,
 ) -> dict[str, Any]:
-    """What each price of a category or a seller costs and gives; the report as plain data.
+    """What each way to arrange an answer costs and gives; the report as plain data.
 
-    Raises NotBuilt where no ranker passes its gate: there is no probability to pay with.
+    Where no ranker passes its gate there is no probability to pay with: only near-duplicates count.
     """
     past = trained_past(
         workspace, settings, progress, until=until, queries=queries, repeats=repeats
     )
-    if past.funnel.calibration is None:
-        raise NotBuilt("no ranker passes its gate on this past, so nothing can be spread")
     # Ad rates are another matter: `kindred evaluate blend` has what they cost.
-    plain = msgspec.structs.replace(past.funnel.blend, b=0.0, c=0.0)
+    plain = msgspec.structs.replace(past.funnel.blend, a=0.0, b=0.0, c=0.0)
+    tried = variants(strengths, settings.diversity, settings.blend.seller_cap)
     with progress.task("evaluate", len(past.asked)) as advance:
-        table = compare_strengths(
-            replace(past.funnel, blend=plain), past.asked, strengths, k,
+        table = compare_variants(
+            replace(past.funnel, blend=plain), past.asked, tried, k,
             action_weights(settings.signals), repeats=past.repeats, seed=settings.seed,
             on_queries=advance,
         )  # fmt: skip

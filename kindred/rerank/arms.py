@@ -1,7 +1,7 @@
-"""Which exponent of the blend orders an answer, where several are tried beside each other.
+"""Which strength of the blend orders an answer, where several are tried beside each other.
 
 A decision's id alone settles it, evenly over ids: asked again, it is the same, and any process
-comes to it. What each exponent sells and loses can then be compared (SPEC §3.8).
+comes to it. What each strength, or each formula, sells and loses can then be compared (SPEC §3.8).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from hashlib import blake2b
 import msgspec
 import numpy as np
 
+from kindred.rerank.blend import FORMULAS
 from kindred.schemas.settings import BlendArm, BlendSettings
 
 
@@ -25,8 +26,12 @@ def drawn_arm(settings: BlendSettings, decision_id: str) -> BlendArm | None:
 
 
 def under(settings: BlendSettings, arm: BlendArm | None) -> BlendSettings:
-    """The settings with the arm's exponent."""
-    return settings if arm is None else msgspec.structs.replace(settings, b=arm.b)
+    """The settings with the arm's strength, and the formula whose strength it is."""
+    if arm is None:
+        return settings
+    [formula] = [name for name, told in FORMULAS.items() if told.parameter == arm.parameter]
+    strength = {arm.parameter: arm.strength}
+    return msgspec.structs.replace(settings, formula=formula, **strength)
 
 
 def auction_chance(decision_id: str) -> np.random.Generator:

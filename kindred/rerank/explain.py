@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kindred.rerank.blend import price_term
+from kindred.rerank.blend import price_term, rate_adds
 from kindred.rerank.features import FEATURES
 from kindred.rerank.funnel import Funnel
 from kindred.rerank.lambdamart import Ranker
@@ -35,7 +35,7 @@ SAID_FEATURES = 3
 """What a sentence names, at most."""
 SAID_FROM = 0.1
 """A feature is named from this share of the largest contribution on."""
-STANDING = frozenset({"floor", "sponsored_max", "seller_cap"})
+STANDING = frozenset({"floor", "unpriced", "sponsored_max", "seller_cap"})
 """Causes that are told although the place stayed the same."""
 RANKED = ("merge", "depth", "rank")
 """Stages whose places no move behind the ranker explains."""
@@ -237,10 +237,8 @@ def blend_parts(trail: Trail, funnel: Funnel, shown: Candidates, paid: Mask) -> 
     order = np.argsort(found.rows)
     at = np.minimum(np.searchsorted(found.rows, shown.rows, sorter=order), len(order) - 1)
     price = np.where(found.rows[order[at]] == shown.rows, terms[order[at]], np.nan)
-    r0 = float(settings.r0_bp)
-    rates = np.clip(columns.ad_rate_bp[shown.rows], settings.rate_min_bp, settings.rate_max_bp)
-    rate = np.where(paid, settings.b * (np.log(rates / r0) + 1.0), 0.0)
-    rules = shown.blend - np.log(shown.probability) - price - (rate - settings.b)
+    rate = np.where(paid, rate_adds(columns, shown.rows, settings), 0.0)
+    rules = shown.blend - np.log(shown.probability) - price - rate
     return {"rate": rate, "price": price, "rules": np.round(rules, 9) + 0.0}
 
 

@@ -132,6 +132,7 @@ MOVE_WORDS: dict[str, str] = {
     "price": "moved from {before} to {after} by its price",
     "others": "moved from {before} to {after} as others were moved",
     "floor": "its ad rate of {rate} does not count, as it is bought too seldom here",
+    "unpriced": "its ad rate of {rate} does not count, as its price is unknown",
     "sponsored_max": "its ad rate of {rate} does not count: better sponsored items fill the quota",
     "seller_cap": "put behind others, as its seller has enough items above it",
     "duplicates": "put behind others, as it is nearly the same as one above it",

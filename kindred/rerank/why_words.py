@@ -54,6 +54,7 @@ CONDITION_WORDS: dict[str, str] = {
 TOOK_WORDS: dict[str, str] = {
     "seller_cap": "its seller has as many items above it as one seller may",
     "sponsored_max": "its ad rate did not count, as better sponsored items fill the quota",
+    "unpriced": "its ad rate did not count, as its price is unknown",
     "floor": "its ad rate did not count, as it is bought too seldom beside the others",
     "duplicates": "it is nearly the same as one above it",
     "diversity": "others add more variety",

@@ -90,7 +90,7 @@ class Decision(Record, frozen=True, kw_only=True):
     flags: dict[str, str] = {}
     experiments: dict[str, str] = {}
     slate_propensity: Probability | None = None
-    """Chance of the arm that ordered the list, where exponents of the blend are tried; what is
+    """Chance of the arm that ordered the list, where strengths of the blend are tried; what is
     `shown` has its chances given that arm."""
     epsilon: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """Share of answers in random order when this one was made."""

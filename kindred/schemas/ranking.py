@@ -14,6 +14,11 @@ Doubles = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
+def all_within(rows: Rows, count: int) -> bool:
+    """Whether all rows int64[n] are in [0, count): read as unsigned, -1 lies beyond any."""
+    return not len(rows) or bool(rows.view(np.uint64).max() < count)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidates:
     """Candidates of a batch of Q queries, as a struct of arrays over n entries.

@@ -607,12 +607,30 @@ class RankerSettings(Settings, frozen=True, kw_only=True):
 
 
 class BlendArm(Settings, frozen=True, kw_only=True):
-    """One exponent that is tried."""
+    """One strength that is tried: `a` of the expected value, or `b` of the power."""
 
-    b: NonNegative
+    a: NonNegative | None = None
+    """Worth of a fee."""
+    b: NonNegative | None = None
     """Exponent of the ad rate."""
     share: Annotated[float, Meta(gt=0, le=1)]
     """Share of the answers that it orders."""
+
+    def __post_init__(self) -> None:
+        if (self.a is None) == (self.b is None):
+            raise ValueError("an arm has exactly one of `a` and `b`")
+
+    @property
+    def parameter(self) -> str:
+        """Which of the two it tries."""
+        return "b" if self.a is None else "a"
+
+    @property
+    def strength(self) -> float:
+        """Its value."""
+        value = self.b if self.a is None else self.a
+        assert value is not None
+        return value
 
 
 class AuctionSettings(Settings, frozen=True, kw_only=True):
@@ -645,20 +663,29 @@ class AuctionSettings(Settings, frozen=True, kw_only=True):
 
 
 class BlendSettings(Settings, frozen=True, kw_only=True):
-    """log p̂ + b · log(rate / r0) + c · log(price / p0) (SPEC §3.8)."""
+    """log p̂ + what the ad rate adds + c · log(price / p0) (SPEC §3.8)."""
 
-    b: NonNegative = 0.25
-    """Exponent of the ad rate."""
+    formula: Literal["expected_value", "power"] = "expected_value"
+    """What a rate adds: `expected_value` is log(1 + a · rate · price / p0), a sale and its fee in
+    one sum; `power` is b · log(rate / (r0 / e)), and 0 for a rate below that. On simulated markets
+    the former earns more for the same loss of purchases (`kindred evaluate blend`)."""
+    a: NonNegative = 0.5
+    """For `expected_value`: what a fee of p0 is worth, in sales."""
+    b: NonNegative = 0.1
+    """For `power`: exponent of the ad rate."""
     arms: tuple[BlendArm, ...] = ()
-    """Exponents tried beside each other in the place of `b`: each answer draws one by its id, and
-    its decision says which. The shares sum to 1, and 0 has at least 0.05, so that what ads cost can
-    always be told."""
+    """Strengths tried beside each other in the place of the above: each answer draws one by its id,
+    and its decision says which. An arm names `a` or `b`, and with it the formula. The shares sum to
+    1, and strength 0 has at least 0.05, so that what ads cost can always be told."""
     c: float = 0.0
     """Exponent of the price."""
+    p0_minor: NonNegative = 0.0
+    """Reference price, in the smallest unit of the currency; 0: the geometric mean of the
+    catalogue's prices, taken when a ranker is loaded."""
+    price_max: Annotated[float, Meta(gt=0)] = 5.0
+    """Upper clamp of price / p0, so that nobody gains by a price without bounds."""
     r0_bp: Positive = 500
-    """Reference ad rate; an item that is not sponsored counts as r0 / e."""
-    rate_min_bp: Positive = 50
-    """Lower clamp of the rate."""
+    """For `power`: reference ad rate; an item that is not sponsored counts as r0 / e."""
     rate_max_bp: Positive = 3000
     """Upper clamp of the rate."""
     floor: Share = 0.3
@@ -674,8 +701,8 @@ class BlendSettings(Settings, frozen=True, kw_only=True):
             return
         if abs(sum(arm.share for arm in self.arms) - 1) > 1e-9:
             raise ValueError("the shares of `arms` must sum to 1")
-        if sum(arm.share for arm in self.arms if arm.b == 0) < PLAIN_SHARE:
-            raise ValueError(f"`arms` must give b = 0 a share of {PLAIN_SHARE} at least")
+        if sum(arm.share for arm in self.arms if arm.strength == 0) < PLAIN_SHARE:
+            raise ValueError(f"`arms` must give strength 0 a share of {PLAIN_SHARE} at least")
 
 
 class ExclusionSettings(Settings, frozen=True, kw_only=True):

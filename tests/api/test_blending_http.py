@@ -1,4 +1,4 @@
-"""Campaigns in answers over HTTP: auction places, what blending cost, exponents that are tried."""
+"""Campaigns in answers over HTTP: auction places, what blending cost, strengths that are tried."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kindred.schemas.workspace import Workspace
 
 NAMES = [f"item-{n}" for n in range(96)]
 AUCTIONED, SPENT = ("item-24", "item-36"), "item-48"
-ARMS = [{"b": 0.0, "share": 0.4}, {"b": 1.0, "share": 0.6}]
+ARMS = [{"a": 0.0, "share": 0.4}, {"b": 1.0, "share": 0.6}]
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_an_explained_answer_tells_its_auction_places_too(url: str) -> None:
     assert all(item.explain is not None for item in answer.items)
 
 
-def test_the_exponent_of_a_decision_follows_from_its_id_and_is_logged_with_its_chance(
+def test_the_strength_of_a_decision_follows_from_its_id_and_is_logged_with_its_chance(
     url: str, workspace: Workspace
 ) -> None:
     settings = load_settings(workspace.settings, {}).blend
@@ -135,16 +135,16 @@ def test_the_exponent_of_a_decision_follows_from_its_id_and_is_logged_with_its_c
         decision = logged(workspace, answer.decision_id)
         arm = drawn_arm(settings, answer.decision_id)
         assert arm is not None
-        assert decision.flags["blend_b"] == f"{arm.b:g}"
+        assert decision.flags[f"blend_{arm.parameter}"] == f"{arm.strength:g}"
         assert decision.slate_propensity == arm.share
-        seen[arm.b] += 1
+        seen[arm.strength] += 1
     assert set(seen) == {0.0, 1.0}
 
 
 def test_arms_are_drawn_as_often_as_their_shares_say() -> None:
     settings = BlendSettings(arms=(BlendArm(b=0.0, share=0.05), BlendArm(b=0.25, share=0.95)))
     drawn = [drawn_arm(settings, f"decision-{n}") for n in range(20_000)]
-    share = sum(arm is not None and arm.b == 0 for arm in drawn) / len(drawn)
+    share = sum(arm is not None and arm.strength == 0 for arm in drawn) / len(drawn)
     assert share == pytest.approx(0.05, abs=0.006)
     assert drawn == [drawn_arm(settings, f"decision-{n}") for n in range(20_000)]
     assert drawn_arm(BlendSettings(), "decision-1") is None

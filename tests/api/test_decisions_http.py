@@ -231,7 +231,7 @@ def test_answers_without_a_ranker_leave_what_the_first_one_learns_from(
     try:
         whole = engine.similar(SimilarRequest(item_id="item/1"), decision_id="ranked")
         funnel = replace(engine.bundle.funnel, ranker=None, calibration=None)
-        engine._bundle = replace(engine.bundle, funnel=funnel)
+        engine.served._bundle = replace(engine.bundle, funnel=funnel)
         answer = engine.similar(SimilarRequest(item_id="item/1"), decision_id="unranked")
     finally:
         engine.close()

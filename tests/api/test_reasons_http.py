@@ -30,7 +30,7 @@ from kindred.schemas.workspace import Workspace
 
 NAMES = [f"item/{n}" for n in range(96)]
 SEED = {"item_id": "item/1", "k": 6}
-PAYING = {"blend": {"b": 5.0, "floor": 0.0, "sponsored_max": 6}}
+PAYING = {"blend": {"a": 1e6, "p0_minor": 2000.0, "floor": 0.0, "sponsored_max": 6}}
 """Settings under which rates turn every list over."""
 
 
@@ -123,17 +123,25 @@ def test_similarity_by_space_is_what_the_neighbours_say(url: str):
             assert told == pytest.approx(cosine[item.item_id], abs=1e-5)
 
 
-def test_a_rate_that_lifts_an_item_is_told(workspace: Workspace, settings: KindredSettings):
-    blend = msgspec.structs.replace(settings.blend, **PAYING["blend"])
+@pytest.mark.parametrize("formula", ["expected_value", "power"])
+def test_a_rate_that_lifts_an_item_is_told(
+    workspace: Workspace, settings: KindredSettings, formula: str
+):
+    blend = msgspec.structs.replace(settings.blend, **PAYING["blend"], formula=formula, b=5.0)
     engine = engine_of(workspace, "rates", blend=blend)
     try:
         answer = engine.similar(SimilarRequest(**SEED, explain=True), decision_id="d")
         paid = [item for item in answer.items if item.sponsored]
         lifted = []
         for item in paid:
-            rate = engine.get_item(item.item_id).ad_rate_bp
+            listing = engine.get_item(item.item_id)
+            rate, price = listing.ad_rate_bp, listing.price_minor
             why = item.explain
-            assert why.rate_adds == pytest.approx(5 * (np.log(rate / 500) + 1))
+            by_hand = {
+                "power": 5 * max(np.log(rate / 500) + 1, 0),
+                "expected_value": np.log(1 + 1e6 * rate / 10_000 * min(price / 2000, 5)),
+            }
+            assert why.rate_adds == pytest.approx(by_hand[formula])
             assert why.rules_add == pytest.approx(0, abs=1e-6)
             for move in (m for m in why.moves if m.cause == "rate"):
                 lifted.append(item.item_id)

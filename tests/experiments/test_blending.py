@@ -14,11 +14,14 @@ from kindred.api.cli.evaluating_blend import verdict_lines
 from kindred.events.decision_tables import to_columns
 from kindred.experiments.blending.frontier import (
     BAND,
+    EXPECTED,
+    EXPECTED_SERVED,
     EXPONENTS,
     ORACLE,
     POWER,
     RESAMPLES,
     SERVED,
+    WORTHS,
     Judge,
     Point,
     Sums,
@@ -64,7 +67,7 @@ def test_a_list_holds_an_item_once_and_true_chances_order_it_best(market: TrueMa
     lists = true_lists(market, 80, np.random.default_rng(2))
     assert all(len(set(row)) == len(row) for row in lists.rows.tolist())
     judge = Judge(market.columns, lists.rows, lists.chance, np.ones((80, 6)))
-    settings = BlendSettings(b=0.0, floor=0.0, seller_cap=0, sponsored_max=10_000)
+    settings = BlendSettings(formula="power", b=0.0, floor=0.0, seller_cap=0, sponsored_max=10_000)
     best = blended(judge, lists.candidates, lists.chance, settings, POWER)
     np.testing.assert_allclose(best.ndcg, 1.0)
     same = by_key(judge, lists.chance, "by hand", 0)
@@ -116,7 +119,7 @@ def test_the_exponent_to_keep_is_the_largest_that_keeps_the_purchases() -> None:
         for b, kept in bought.items()
     ]
     told = keeps(summed(many, np.arange(200), 1), POWER)
-    assert told["b"] == told["b, with 95 % confidence"] == 0.1
+    assert told["strength"] == told["strength, with 95 % confidence"] == 0.1
     assert told["purchases"]["0.25"] == pytest.approx([0.97] * 3)
 
 
@@ -132,7 +135,12 @@ def test_a_simulated_report_has_every_family_with_intervals_and_verdicts(told: d
     base = rows[POWER, 0.0]
     assert base["ndcg"] == base["revenue"] == base["purchases"] == [0.0, 0.0, 0.0]
     assert {s for f, s in rows if f == SERVED} == set(EXPONENTS)
+    assert {s for f, s in rows if f == EXPECTED_SERVED} == set(WORTHS)
+    for measure in ("ndcg", "purchases", "revenue"):
+        assert rows[EXPECTED, 0.0][measure] == rows[POWER, 0.0][measure]
+        assert rows[EXPECTED_SERVED, 0.0][measure] == rows[SERVED, 0.0][measure]
     assert rows[ORACLE, 0.0]["ndcg"][0] > 0, "the truth orders better than any ranker"
+    assert rows[EXPECTED, 4.0]["revenue"][0] > rows[EXPECTED, 0.5]["revenue"][0] > 0
     assert rows[POWER, 1.0]["revenue"][0] > rows[POWER, 0.1]["revenue"][0] > 0
     assert any(f == BAND for f, _ in rows)
     assert len(told["runs"]) == len(told["by seed"]) == 2

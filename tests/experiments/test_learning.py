@@ -194,17 +194,17 @@ def test_a_failing_store_costs_its_sources_and_not_the_answer(engine):
 
     from dataclasses import replace
 
-    from kindred.api.service import Bundle
+    from kindred.api.served import Bundle
 
-    sound = engine._bundle
+    sound = engine.served._bundle
     corpus = replace(sound.funnel.corpus, store=Broken(), exact=Broken())
-    engine._bundle = Bundle(
+    engine.served._bundle = Bundle(
         live=sound.live, funnel=replace(sound.funnel, corpus=corpus), versions=sound.versions
     )
     try:
         answer = engine.similar(SimilarRequest(item_id="item/0"), decision_id="d")
     finally:
-        engine._bundle = sound
+        engine.served._bundle = sound
     assert len(answer.items) == 6
     assert answer.degraded[0].startswith("recall")
 
@@ -319,10 +319,12 @@ def test_what_spreading_costs_is_told_beside_what_it_gives(workspace):
         repeats=None,
     )  # fmt: skip
     rows = {(row["kind"], row["strength"]): row for row in report["rows"]}
-    assert len(rows) == 7
+    assert len(rows) == 1 + 1 + 1 + 3 + 3 + 6
     plain = rows["as it is", 0.0]["mean"]
-    # Nothing but the sellers' cap leaves the order of the probabilities.
-    assert 0.9 < plain["NDCG by probability"] < 1 + 1e-9
+    assert plain["NDCG by probability"] == pytest.approx(1.0), "the order of the probabilities"
+    assert rows["same title", 0.0]["mean"]["repeated titles"] == 0.0
+    capped = [rows["seller cap", cap]["mean"]["sellers"] for cap in (1.0, 2.0, 3.0)]
+    assert capped == sorted(capped, reverse=True)
     for (kind, strength), row in rows.items():
         if kind == "as it is":
             assert row["difference"] == {}

@@ -292,7 +292,7 @@ def test_a_pinned_item_that_nobody_found_comes_with_features() -> None:
 
 @pytest.mark.parametrize("factor", [0.1, 3.0])
 def test_a_boost_is_a_factor_on_the_probability(factor: float) -> None:
-    settings = BlendSettings(b=0.0, seller_cap=0)
+    settings = BlendSettings(a=0.0, seller_cap=0)
     boost = [rule(0, Effect.BOOST, match=Match(items=("i1",)), factor=factor)]
     candidates = found([[1, 2, 3]]).with_columns(probability=np.array([0.1, 0.2, 0.05]))
     acting = RuleBook(boost, COLUMNS).acting(queries([0]), "view_item")

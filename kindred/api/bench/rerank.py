@@ -17,6 +17,7 @@ import numpy as np
 
 from kindred.api.bench.report import Spread, machine
 from kindred.api.bench.rerank_market import Asked, draw_corpus, draw_questions
+from kindred.rerank.blend import with_usual_price
 from kindred.rerank.calibration import Calibration
 from kindred.rerank.features import FEATURES, GROUPS, Context, assemble
 from kindred.rerank.funnel import Funnel, order
@@ -92,7 +93,7 @@ def run_rerank(plan: Plan, now: int, progress: Progress) -> RerankBench:
     funnel = Funnel(
         corpus=corpus,
         recall=RecallSettings(),
-        blend=BlendSettings(),
+        blend=with_usual_price(BlendSettings(), corpus.columns),
         ranker=ranker,
         calibration=Calibration(scores[::500], np.geomspace(1e-4, 0.3, len(scores[::500]))),
     )

@@ -50,9 +50,9 @@ def blend(
     as_json: bool,
     **wanted: Any,
 ) -> None:
-    """Draw revenue against NDCG for exponents of the ad rate, and name the one to keep.
+    """Draw revenue against NDCG for strengths of the ad rate, and name the one to keep.
 
-    Beside the power blend on calibrated probabilities stand the raw-score blend and bands in which
+    Beside both formulas on calibrated probabilities stand the raw-score blend and bands in which
     the rate decides. On simulated markets chances to buy are known; on the workspace's own
     decisions they are what the ranker expects. Changes are against the order by probability alone,
     with 95 % bootstrap intervals over visitors.
@@ -90,7 +90,7 @@ def print_blend(report: Mapping[str, Any]) -> None:
         ]
         title = (
             f"Blends, {part}: {found['lists']:,} lists, first {found['k']}; changes in % against "
-            f"b = 0, 95 % intervals. {found['note']}"
+            f"no rate, 95 % intervals. {found['note']}"
         )
         print_table(title, ("order", "strength", *MEASURES), rows)
         for line in verdict_lines(found["verdicts"]):
@@ -117,10 +117,10 @@ def verdict_lines(verdicts: Mapping[str, Any]) -> list[str]:
     for name, told in verdicts.items():
         if name == "purchases kept":
             for family, kept in told.items():
-                sure = kept["b, with 95 % confidence"]
+                sure = kept["strength, with 95 % confidence"]
                 lines.append(
-                    f"{family}: b = {kept['b']:g} keeps 99 % of the expected purchases"
-                    + ("" if sure is None else f" (b = {sure:g} surely)")
+                    f"{family}: {kept['strength']:g} keeps 99 % of the expected purchases"
+                    + ("" if sure is None else f" ({sure:g} surely)")
                 )
         elif "verdict" in told:
             lines.append(

@@ -1,9 +1,9 @@
 """Orders of lists by probability and ad rate, and what each costs and earns.
 
-Beside the power blend stand what else is in use or has been tried (SPEC M4): the ranker's raw score
-times one plus the rate, and bands within which the rate alone decides. Every family has a strength,
-and its points from weak to strong are its frontier. One frontier dominates another where, at the
-NDCG of each of the other's points, it earns more.
+Beside the two formulas of the funnel stand what else is in use or has been tried (SPEC M4): the
+ranker's raw score times one plus the rate, and bands within which the rate alone decides. Every
+family has a strength, and its points from weak to strong are its frontier. One frontier dominates
+another where, at the NDCG of each of the other's points, it earns more.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from kindred.indexer.columns import Columns
-from kindred.rerank.blend import blend, sponsored
+from kindred.rerank.blend import FORMULAS, blend, sponsored, with_usual_price
 from kindred.rerank.blend_cost import expected_fee
 from kindred.schemas.ranking import Candidates, Doubles, Mask, Rows
 from kindred.schemas.settings import BlendSettings
@@ -24,15 +24,18 @@ from kindred.schemas.settings import BlendSettings
 EXPONENTS = (0.0, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1.0, 1.5, 3.0, 6.0)
 RAW = (0.25, 0.5, 1.0, 3.0, 6.0, 12.0)
 """Strengths of raw · (1 + a · rate)"""
-FEES = (0.5, 1.0, 2.0, 4.0, 8.0, 20.0, 60.0)
+WORTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0, 8.0, 20.0, 60.0)
 """Strengths of p · (1 + a · rate · price / p0)"""
 BANDS = (6, 7, 8, 10, 15, 20)
 """First so many, within which the rate decides"""
 NEAR = (0.95, 0.9, 0.8, 0.7, 0.5, 0.3)
 """Shares of the k-th probability, from which on the rate decides"""
-POWER, PRICED, SERVED, ORACLE = "power", "power, price too", "power, as served", "power, true p"
+POWER, EXPECTED = "power", "expected value"
+SERVED, EXPECTED_SERVED = "power, as served", "expected value, as served"
+ORACLE, EXPECTED_ORACLE = "power, true p", "expected value, true p"
+PRICED, OF_THE_LIST = "power, price too", "expected value, the list's usual price"
 RAW_SCORE, SHIFTED = "raw score", "raw score above the lowest"
-BAND, THRESHOLD, EXPECTED = "rank bands", "probability bands", "sale and fee"
+BAND, THRESHOLD = "rank bands", "probability bands"
 RESAMPLES = 400
 
 
@@ -93,7 +96,8 @@ def blended(
     owners = candidates.queries[head]
     entry = _entries(judge.rows, owners, candidates.rows[head], size)
     shape = judge.look.shape
-    return judge.point(family, settings.b, entry.reshape(shape), paid[head].reshape(shape))
+    strength = getattr(settings, FORMULAS[settings.formula].parameter)
+    return judge.point(family, strength, entry.reshape(shape), paid[head].reshape(shape))
 
 
 def _entries(rows: Rows, owners: Rows, found: Rows, size: int) -> Rows:
@@ -125,24 +129,31 @@ def points(
 ) -> list[Point]:
     """All families over the lists, from their probabilities float64[L, W].
 
-    The power blend stands with the hard rules of `settings` ("as served") and, to be compared with
+    Both formulas stand with the hard rules of `settings` ("as served") and, to be compared with
     what has none, without. `raw` are the ranker's scores; with `true` the judge's own chances are
     blended too, which no ranker can beat.
     """
+    served = msgspec.structs.replace(with_usual_price(settings, judge.columns), arms=())
     free = msgspec.structs.replace(
-        settings, floor=0.0, seller_cap=0, sponsored_max=judge.rows.size, c=0.0, arms=()
+        served, floor=0.0, seller_cap=0, sponsored_max=judge.rows.size, c=0.0
     )
-    served = msgspec.structs.replace(settings, arms=())
     found = []
+
+    def add(family: str, p: Doubles, of: BlendSettings, **strength: float | str) -> None:
+        told = msgspec.structs.replace(of, **strength)
+        found.append(blended(judge, lists, p, told, family))
+
     for b in EXPONENTS:
-        at_b = msgspec.structs.replace(free, b=b)
-        found.append(blended(judge, lists, probability, at_b, POWER))
-        priced = msgspec.structs.replace(at_b, c=b)
-        found.append(blended(judge, lists, probability, priced, PRICED))
-        as_served = msgspec.structs.replace(served, b=b)
-        found.append(blended(judge, lists, probability, as_served, SERVED))
+        add(POWER, probability, free, formula="power", b=b)
+        add(PRICED, probability, free, formula="power", b=b, c=b)
+        add(SERVED, probability, served, formula="power", b=b)
         if true:
-            found.append(blended(judge, lists, judge.chance, at_b, ORACLE))
+            add(ORACLE, judge.chance, free, formula="power", b=b)
+    for a in WORTHS:
+        add(EXPECTED, probability, free, formula="expected_value", a=a)
+        add(EXPECTED_SERVED, probability, served, formula="expected_value", a=a)
+        if true:
+            add(EXPECTED_ORACLE, judge.chance, free, formula="expected_value", a=a)
     rate = _rates(judge)
     if raw is not None:
         # Scores have no zero. Read as they are, a rate makes what is below it worse; so they are
@@ -150,11 +161,13 @@ def points(
         above = raw - raw.min(axis=1, keepdims=True)
         found += [by_key(judge, raw * (1 + a * rate), RAW_SCORE, a) for a in RAW]
         found += [by_key(judge, above * (1 + a * rate), SHIFTED, a) for a in RAW]
-    # What sells and what it earns, at a price of one in the other: of all orders by one score the
-    # best trade there is, as far as the probabilities are right.
-    fee = rate * np.nan_to_num(judge.columns.price[judge.rows])
-    fee = fee / max(float(np.nanmean(judge.columns.price[judge.rows])), 1e-9)
-    found += [by_key(judge, probability * (1 + a * fee), EXPECTED, a) for a in FEES]
+    # The same sum with a usual price of every list's own, as where there are several currencies.
+    log_price = np.log(np.maximum(judge.columns.price[judge.rows], 1.0))
+    unknown = np.isnan(log_price)
+    mean = np.where(unknown, 0.0, log_price).sum(axis=1) / np.maximum((~unknown).sum(axis=1), 1)
+    ratio = np.where(unknown, 0.0, np.exp(log_price - mean[:, None]))
+    fee = rate * np.minimum(ratio, settings.price_max)
+    found += [by_key(judge, probability * (1 + a * fee), OF_THE_LIST, a) for a in WORTHS]
     return found + banded(judge, probability, rate)
 
 

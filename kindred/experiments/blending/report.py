@@ -10,6 +10,8 @@ import numpy as np
 from kindred.experiments.blending.frontier import (
     BAND,
     EXPECTED,
+    OF_THE_LIST,
+    POWER,
     PRICED,
     RAW_SCORE,
     SHIFTED,
@@ -30,12 +32,14 @@ from kindred.schemas.ranking import Doubles
 from kindred.schemas.settings import BlendSettings, KindredSettings
 
 RIVALS = {
+    POWER: "the power blend",
+    EXPECTED: "the expected value",
+    OF_THE_LIST: "the expected value by the list's usual price",
+    PRICED: "the power blend with the price, too",
     RAW_SCORE: "raw score x (1 + a x rate)",
     SHIFTED: "raw score above the list's lowest x (1 + a x rate)",
     BAND: "the rate alone within the first so many",
     THRESHOLD: "the rate alone near the k-th probability",
-    PRICED: "the price with the rate's exponent",
-    EXPECTED: "p x (1 + a x rate x price)",
 }
 
 
@@ -79,7 +83,7 @@ def simulated(
             {"seed": seed, "frontier": table(summed(of, cluster, settings.seed))}
             for seed, of, cluster in zip(seeds, found, clusters, strict=True)
         ],
-        "verdicts": verdicts(sums, RIVALS),
+        "verdicts": verdicts(sums, RIVALS, settings.blend),
         "runs": runs,
     }
 
@@ -114,5 +118,5 @@ def on_log(lists: LoggedLists, settings: BlendSettings, k: int, seed: int) -> di
         "k": k,
         "scored now": lists.rescored,
         "frontier": table(sums),
-        "verdicts": verdicts(sums, RIVALS),
+        "verdicts": verdicts(sums, RIVALS, settings),
     }

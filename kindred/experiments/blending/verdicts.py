@@ -1,4 +1,4 @@
-"""What a frontier shows: whether it dominates others and is concave, and which b to keep."""
+"""What a frontier shows: whether it dominates others and is concave, and which strength keeps."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import numpy as np
 
 from kindred.experiments.blending.frontier import (
     EXPECTED,
+    EXPECTED_SERVED,
     POWER,
-    RAW_SCORE,
     SERVED,
-    SHIFTED,
     Sums,
     interval,
 )
+from kindred.rerank.blend import FORMULAS
+from kindred.schemas.settings import BlendSettings
 
 PURCHASES_KEPT = 0.99
-"""Share of the purchases without ads in the order that an exponent should keep (SPEC §3.8)."""
+"""Share of the purchases without ads in the order that a strength should keep (SPEC §3.8)."""
+SERVED_AS = {"power": SERVED, "expected_value": EXPECTED_SERVED}
+"""Family of each formula with the hard rules."""
 
 
 def dominated(sums: Sums, other: str, by: str = POWER) -> dict[str, Any]:
@@ -49,24 +52,42 @@ def dominated(sums: Sums, other: str, by: str = POWER) -> dict[str, Any]:
     return {"verdict": word, "points": len(rest), "ahead": ahead, "behind": behind, "at": told}
 
 
-def verdicts(sums: Sums, families: Mapping[str, str]) -> dict[str, Any]:
+def verdicts(sums: Sums, families: Mapping[str, str], serving: BlendSettings) -> dict[str, Any]:
     """C5 and what follows from it; `families` name what is compared and how it is called."""
-    c5 = sums.column(POWER, 0.25)
-    earned, paid = interval(sums.revenue[:, c5]), interval(sums.ndcg[:, c5])
+    family = SERVED_AS[serving.formula]
+    strength = getattr(serving, FORMULAS[serving.formula].parameter)
     return {
-        "C5: b = 0.25 earns 5 % and more for 1.5 % of NDCG at most": {
-            "revenue": earned, "ndcg": paid, "passed": earned[1] >= 0.05 and paid[1] >= -0.015,
-        },
-        "C5: the frontier is concave": concave(sums),
-        **{f"C5: power blend over {say}": dominated(sums, name) for name, say in families.items()},
+        "C5: power, b = 0.25 earns 5 % and more for 1.5 % of NDCG at most": worth(
+            sums, sums.column(POWER, 0.25)
+        ),
         **{
-            f"{EXPECTED} over {name}": dominated(sums, name, EXPECTED)
-            for name in (POWER, RAW_SCORE, SHIFTED)
+            f"C5: {family}, {strength:g} earns 5 % and more for 1.5 % of NDCG at most": worth(
+                sums, column
+            )
+            for column in sums.family(family)
+            if sums.of[column].strength == strength
+        },
+        **{
+            f"C5: the frontier of {name} is concave": concave(sums, name)
+            for name in (EXPECTED, POWER)
+        },
+        **{
+            f"C5: {mine} over {say}": dominated(sums, name, mine)
+            for mine in (EXPECTED, POWER)
+            for name, say in families.items()
+            if name != mine
         },
         "purchases kept": {
-            family: keeps(sums, family) for family in (POWER, SERVED)
+            name: keeps(sums, name) for name in (EXPECTED, EXPECTED_SERVED, POWER, SERVED)
         },
-    }  # fmt: skip
+    }
+
+
+def worth(sums: Sums, column: int) -> dict[str, Any]:
+    """Whether a point earns 5 % and more and pays 1.5 % of NDCG at most, surely."""
+    earned, paid = interval(sums.revenue[:, column]), interval(sums.ndcg[:, column])
+    passed = earned[1] >= 0.05 and paid[1] >= -0.015
+    return {"revenue": earned, "ndcg": paid, "passed": passed}
 
 
 def concave(sums: Sums, family: str = POWER) -> dict[str, Any]:
@@ -81,18 +102,18 @@ def concave(sums: Sums, family: str = POWER) -> dict[str, Any]:
 
 
 def keeps(sums: Sums, family: str) -> dict[str, Any]:
-    """The largest exponent under which the expected purchases are 99 % of those without ads.
+    """The largest strength under which the expected purchases are 99 % of those without ads.
 
-    Against the same order and rules with b = 0, so that rules do not count as ads.
+    Against the same order and rules at strength 0, so that rules do not count as ads.
     """
     line = sums.family(family)
     base = line[0]
     kept = (1 + sums.purchases[:, line]) / (1 + sums.purchases[:, base : base + 1])
     told = [(sums.of[i].strength, interval(kept[:, n])) for n, i in enumerate(line.tolist())]
-    sure = [b for b, value in told if value[1] >= PURCHASES_KEPT]
-    likely = [b for b, value in told if value[0] >= PURCHASES_KEPT]
+    sure = [s for s, value in told if value[1] >= PURCHASES_KEPT]
+    likely = [s for s, value in told if value[0] >= PURCHASES_KEPT]
     return {
-        "b": max(likely),
-        "b, with 95 % confidence": max(sure) if sure else None,
-        "purchases": {str(b): value for b, value in told},
+        "strength": max(likely),
+        "strength, with 95 % confidence": max(sure) if sure else None,
+        "purchases": {str(s): value for s, value in told},
     }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kindred.indexer.behaviour.impressions import CLICK, PLATFORMS, Impressions
 from kindred.schemas.clock import DAY
 from kindred.schemas.errors import VersionMismatch
-from kindred.schemas.ranking import Doubles, Floats, Rows
+from kindred.schemas.ranking import Doubles, Floats, Rows, all_within
 
 WINDOWS: dict[str, int] = {"1d": 1, "7d": 7, "30d": 30}
 """Days back from the moment."""
@@ -63,9 +63,9 @@ class Exposure:
 
     def gather(self, rows: Rows) -> Floats:
         """float32[m, len(NAMES)]: the values of rows; newer rows were never shown, -1 is NaN."""
-        known = (rows >= 0) & (rows < len(self.values))
-        if known.all():
+        if all_within(rows, len(self.values)):
             return self.values.take(rows, axis=0)
+        known = (rows >= 0) & (rows < len(self.values))
         found = np.full((len(rows), len(NAMES)), np.nan, np.float32)
         found[known] = self.values[rows[known]]
         found[rows >= len(self.values)] = self.unshown

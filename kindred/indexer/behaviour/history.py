@@ -14,7 +14,7 @@ from kindred.indexer.behaviour.pairs import ranges
 from kindred.schemas.clock import DAY
 from kindred.schemas.errors import VersionMismatch
 from kindred.schemas.event import ACTION_CODE, ACTIONS, Action
-from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
+from kindred.schemas.ranking import Doubles, Floats, Mask, Rows, all_within
 from kindred.schemas.settings import SignalSettings
 
 GROUPS: dict[str, tuple[Action, ...]] = {
@@ -71,9 +71,9 @@ class History:
 
     def gather(self, rows: Rows) -> Floats:
         """float32[m, len(NAMES)]: the values of rows; NaN for rows outside (-1, or newer)."""
-        known = (rows >= 0) & (rows < len(self.values))
-        if known.all():
+        if all_within(rows, len(self.values)):
             return self.values.take(rows, axis=0)
+        known = (rows >= 0) & (rows < len(self.values))
         found = np.full((len(rows), self.values.shape[1]), np.nan, np.float32)
         found[known] = self.values[rows[known]]
         return found

@@ -66,9 +66,12 @@ class UserFactors:
         return found, known
 
     def scores(self, vectors: Floats, rows: Rows) -> Floats:
-        """float32[n]: x · y of each pair; rows past the trained ones score 0."""
+        """float32[n]: x · y of each pair; rows past the trained ones score 0.
+
+        `vectors` float32[n, d], or float32[1, d] for all.
+        """
         there = rows < len(self.items)
-        items = self.items[np.where(there, rows, 0)]
+        items = self.items.take(np.where(there, rows, 0), axis=0)
         return np.where(there, np.einsum("nd,nd->n", vectors, items), 0).astype(np.float32)
 
 

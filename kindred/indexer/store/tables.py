@@ -16,7 +16,7 @@ import numpy as np
 from kindred.events.files import sync
 from kindred.indexer.store.checks import check_rows, check_vectors
 from kindred.schemas.errors import ArtefactError
-from kindred.schemas.ranking import Floats, Mask, Rows
+from kindred.schemas.ranking import Floats, Mask, Rows, all_within
 
 HEADROOM = 0.25
 """Share of the rows kept free behind the last one when a table is saved."""
@@ -87,9 +87,9 @@ class VectorTable:
         Row -1 and rows beyond the table are absent.
         """
         matrix, present = self._columns
-        within = (rows >= 0) & (rows < len(present))
-        if within.all():
+        if all_within(rows, len(present)):
             return matrix.take(rows, axis=0), present.take(rows)
+        within = (rows >= 0) & (rows < len(present))
         at = np.where(within, rows, 0)
         has = within & (present[at] if len(present) else within)
         vectors = np.zeros((len(rows), self.dim), np.float32)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from kindred.rerank.features.facts import Facts
 from kindred.rerank.features.group import Context, Feature, FeatureGroup
-from kindred.rerank.features.relation import leaf_of, log_price
-from kindred.rerank.features.shares import Weighted
+from kindred.rerank.features.shares import Weighted, rows_of
 from kindred.schemas.ranking import Floats
 
 
@@ -21,11 +21,10 @@ def fill(context: Context, out: Floats) -> None:
         return
     if corpus.users is not None:
         vectors, known = corpus.users.vectors(users)
-        asked = known[context.owners]
         if known.any():
-            product = corpus.users.scores(vectors[context.owners], context.rows)
+            product = corpus.users.scores(context.of_query(vectors), context.rows)
             trained = context.rows < len(corpus.users.items)
-            out[:, 7] = np.where(asked & trained, product, np.nan)
+            out[:, 7] = np.where(context.of_query(known) & trained, product, np.nan)
     if corpus.tastes is None:
         return
     owners, rows, weights = corpus.tastes.lookup(users)
@@ -37,17 +36,14 @@ def fill(context: Context, out: Floats) -> None:
 
 def from_history(context: Context, past: Weighted, out: Floats) -> None:
     """The columns that the user's own items give."""
-    columns, rows, owners = context.corpus.columns, context.rows, context.owners
+    theirs, mine = context.facts, Facts(context.corpus.columns, past.rows)
     counts = np.bincount(past.owners, minlength=past.count).astype(np.float64)
-    out[:, 0] = np.where(counts > 0, counts, np.nan)[owners]
-    out[:, 1] = past.share(past.rows, rows, owners)
-    top = columns.category[past.rows, 0]
-    out[:, 2] = past.share(top, columns.category[rows, 0], owners)
-    out[:, 3] = past.share(leaf_of(columns, past.rows), leaf_of(columns, rows), owners)
-    out[:, 4] = past.share(columns.brand[past.rows], columns.brand[rows], owners)
-    out[:, 5] = past.share(columns.seller[past.rows], columns.seller[rows], owners)
-    usual = past.mean(log_price(columns, past.rows))
-    out[:, 6] = log_price(columns, rows) - usual[owners]
+    out[:, 0] = context.of_query(np.where(counts > 0, counts, np.nan))
+    held, asked = (
+        rows_of(f.rows, f.category[0], f.leaf, f.brand, f.seller) for f in (mine, theirs)
+    )
+    out[:, 1:6] = past.shares(held, asked, context.owners).T
+    out[:, 6] = theirs.log_price - context.of_query(past.mean(mine.log_price))
 
 
 def _share(what: str, meaning: str, why: str) -> Feature:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from kindred.indexer.traits import VALUE_BITS, Hashes
+from kindred.indexer.traits import VALUE_BITS, WIDTHS, Hashes
 from kindred.rerank.features.group import Context, Feature, FeatureGroup
+from kindred.retrieval.sources import SOURCES
 from kindred.schemas.ranking import Floats, Mask, Rows
 
 UPPER = np.uint32(VALUE_BITS)
+ONES = np.ones(max(*WIDTHS.values(), len(SOURCES)), np.float32)
 
 
 def met(theirs: Hashes, mine: Hashes, owners: Rows) -> Mask:
@@ -29,13 +31,15 @@ def met(theirs: Hashes, mine: Hashes, owners: Rows) -> Mask:
 
 def counts(entries: Mask) -> Floats:
     """float32[n]: how many of bool[n, w] hold in each row."""
-    return entries.astype(np.float32) @ np.ones(entries.shape[1], np.float32)
+    return entries @ ONES[: entries.shape[1]]
 
 
-def jaccard(theirs: Hashes, mine: Hashes, both: Floats, owners: Rows) -> Floats:
-    """float32[n]: what both state over what either does; NaN where one states nothing."""
-    own, asked = counts(theirs != 0), counts(mine != 0)[owners]
-    share: Floats = (both / np.maximum(own + asked - both, 1)).astype(np.float32)
+def jaccard(own: Floats, asked: Floats, both: Floats) -> Floats:
+    """float32[n]: what both state over what either does; NaN where one states nothing.
+
+    `own` float32[n] counts what a candidate states, `asked` float32[n] or [1] what its query does.
+    """
+    share: Floats = both / np.maximum(own + asked - both, 1)
     share[(own == 0) | (asked == 0)] = np.nan
     return share
 
@@ -43,20 +47,22 @@ def jaccard(theirs: Hashes, mine: Hashes, both: Floats, owners: Rows) -> Floats:
 def fill(context: Context, out: Floats) -> None:
     """See `GROUP`."""
     columns, rows, owners = context.corpus.columns, context.rows, context.owners
-    anchor = context.queries.anchor
+    anchor, of_query = context.queries.anchor, context.of_query
     if anchor.attributes.any():
-        theirs, mine = columns.attributes[rows], anchor.attributes
+        theirs, mine = columns.attributes.take(rows, axis=0), anchor.attributes
         both = counts(met(theirs, mine, owners))
         shared = counts(met(theirs >> UPPER, mine >> UPPER, owners))
-        out[:, 0] = jaccard(theirs, mine, both, owners)
-        shared[np.isnan(out[:, 0])] = np.nan
-        out[:, 1] = shared
-        out[:, 2] = np.where(shared > 0, both / np.maximum(shared, 1), np.nan)
+        share = jaccard(counts(theirs != 0), of_query(counts(mine != 0)), both)
+        shared[np.isnan(share)] = np.nan
+        agreeing = both / np.maximum(shared, 1)
+        agreeing[shared == 0] = np.nan
+        out[:, 0], out[:, 1], out[:, 2] = share, shared, agreeing
     else:
         out[:, :3] = np.nan
     if anchor.materials.any():
-        made_of, mine = columns.materials[rows], anchor.materials
-        out[:, 3] = jaccard(made_of, mine, counts(met(made_of, mine, owners)), owners)
+        made_of, mine = columns.materials.take(rows, axis=0), anchor.materials
+        both = counts(met(made_of, mine, owners))
+        out[:, 3] = jaccard(counts(made_of != 0), of_query(counts(mine != 0)), both)
     else:
         out[:, 3] = np.nan
 

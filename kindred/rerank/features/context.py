@@ -14,17 +14,17 @@ from kindred.schemas.ranking import Floats
 
 def fill(context: Context, out: Floats) -> None:
     """See `GROUP`."""
-    queries, owners = context.queries, context.owners
-    out[:, 0] = queries.lengths[owners]
-    out[:, 1] = ((queries.now % DAY) // HOUR)[owners]
-    out[:, 2] = ((queries.now // DAY + 4) % 7)[owners]
+    queries, of_query = context.queries, context.of_query
+    out[:, 0] = of_query(queries.lengths)
+    out[:, 1] = of_query((queries.now % DAY) // HOUR)
+    out[:, 2] = of_query((queries.now // DAY + 4) % 7)
     history = context.corpus.history
     if history is None:
         out[:, 3] = np.nan
         return
     seed = queries.anchor.row
     popularity = gather(history.popularity, np.maximum(seed, 0))
-    out[:, 3] = np.where(seed >= 0, np.log1p(popularity), np.nan)[owners]
+    out[:, 3] = of_query(np.where(seed >= 0, np.log1p(popularity), np.nan))
 
 
 GROUP = FeatureGroup(

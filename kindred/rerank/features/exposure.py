@@ -19,7 +19,7 @@ def fill(context: Context, out: Floats) -> None:
     if exposure is None:
         out[:, :-1] = np.nan
     else:
-        out[:, :-1] = exposure.gather(context.rows).take(PLACES, axis=1)
+        out[:, :-1] = exposure.gather(context.rows)[:, PLACES]
     if pairs is None:
         out[:, -1] = np.nan
     else:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from kindred.rerank.features.facts import Facts
 from kindred.retrieval.queries import Queries
 from kindred.retrieval.segments import owners_of
 from kindred.retrieval.sources import Corpus
@@ -25,12 +28,28 @@ class Context:
     @cached_property
     def owners(self) -> Rows:
         """int64[n]: the query of each candidate."""
+        if self.alone:
+            return np.zeros(len(self.rows), np.int64)
         return owners_of(self.candidates.offsets)
 
     @property
     def rows(self) -> Rows:
         """int64[n]: the catalogue row of each candidate."""
         return self.candidates.rows
+
+    @cached_property
+    def facts(self) -> Facts:
+        """What the catalogue states of the candidates."""
+        return Facts(self.corpus.columns, self.rows)
+
+    @cached_property
+    def alone(self) -> bool:
+        """Whether there is one query, as in a request."""
+        return len(self.queries) == 1
+
+    def of_query(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Each candidate its query's entry of [Q, ...]: [n, ...], or [1, ...] that broadcasts."""
+        return values if self.alone else values[self.owners]
 
 
 @dataclass(frozen=True, slots=True)

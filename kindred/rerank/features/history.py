@@ -16,9 +16,9 @@ def fill(context: Context, out: Floats) -> None:
     if history is None:
         out[:, :-1] = np.nan
     else:
-        out[:, :-1] = history.gather(rows).take(PLACES, axis=1)
-    created = context.corpus.columns.created[rows]
-    age = (context.queries.now[context.owners] - created) / DAY
+        out[:, :-1] = history.gather(rows)[:, PLACES]
+    created = context.corpus.columns.created.take(rows)
+    age = (context.of_query(context.queries.now) - created) / DAY
     out[:, -1] = np.where((created > 0) & (age >= 0), age, np.nan)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from kindred.rerank.features.attributes import counts
 from kindred.rerank.features.group import Context, Feature, FeatureGroup
 from kindred.retrieval.sources import SOURCES
 from kindred.schemas.ranking import Floats
@@ -28,7 +29,7 @@ def fill(context: Context, out: Floats) -> None:
     ranks[ranks == 0] = np.nan
     out[:, :n] = ranks
     out[:, n : n + len(SCORED)] = candidates.source_scores[:, SCORE_AT]
-    out[:, -2] = np.count_nonzero(candidates.source_ranks, axis=1)
+    out[:, -2] = counts(candidates.source_ranks != 0)
     out[:, -1] = candidates.merged
 
 

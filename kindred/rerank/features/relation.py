@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import itertools
 
-from kindred.indexer.columns import Columns, haversine
+import numpy as np
+
+from kindred.indexer.columns import haversine
+from kindred.rerank.features.facts import Facts
 from kindred.rerank.features.group import Context, Feature, FeatureGroup
-from kindred.rerank.features.shares import Weighted
-from kindred.schemas.ranking import Doubles, Floats, Rows
+from kindred.rerank.features.shares import Codes, Weighted, rows_of, same
+from kindred.schemas.ranking import Floats
 
 KILOMETRE = 1000.0
-
-
-def leaf_of(columns: Columns, rows: Rows) -> NDArray[np.int32]:
-    """int32[n]: code of the whole category path, -1 without one."""
-    depth = columns.category_depth[rows].astype(np.int64)
-    return columns.category[rows, np.maximum(depth - 1, 0)]
-
-
-def log_price(columns: Columns, rows: Rows) -> Doubles:
-    """float64[n]: ln of the price in minor units, of at least one; NaN unknown."""
-    price: Doubles = np.log(np.maximum(columns.price[rows], 1.0))
-    return price
 
 
 def seeds_of(context: Context) -> Weighted:
@@ -31,48 +21,43 @@ def seeds_of(context: Context) -> Weighted:
     return Weighted(queries.owners, queries.seeds, queries.weights, len(queries))
 
 
-def same(codes: NDArray[np.signedinteger], anchor: NDArray[np.signedinteger]) -> Floats:
-    """1 where equal, 0 where different, NaN where either is unknown."""
-    found: Floats = (codes == anchor).astype(np.float32)
-    found[(codes < 0) | (anchor < 0)] = np.nan
-    return found
+def levels(category: Codes, anchor: Codes) -> Floats:
+    """float32[n]: leading levels of int32[L, n] that are the anchor's, int32[Q or n, L or more]."""
+    other = anchor.T[: len(category)]
+    equal = (category == other) & (category >= 0)
+    count: Floats = equal[0].astype(np.float32)
+    for upper, lower in itertools.pairwise(equal):
+        lower &= upper
+        count += lower
+    count[(other[0] < 0) | (category[0] < 0)] = np.nan
+    return count
 
 
 def fill(context: Context, out: Floats) -> None:
     """See `GROUP`."""
-    columns, rows, owners = context.corpus.columns, context.rows, context.owners
-    queries, seeds = context.queries, seeds_of(context)
-    anchor = queries.anchor
-    category, brand = columns.category[rows], columns.brand[rows]
-    equal = (category == anchor.category[owners]) & (category >= 0)
-    levels = np.logical_and.accumulate(equal, axis=1).sum(axis=1, dtype=np.float32)
-    levels[(anchor.category[owners, 0] < 0) | (category[:, 0] < 0)] = np.nan
-    out[:, 0] = levels
-    out[:, 1] = seeds.share(columns.category[seeds.rows, 0], category[:, 0], owners)
-    out[:, 2] = seeds.share(leaf_of(columns, seeds.rows), leaf_of(columns, rows), owners)
-    out[:, 3] = seeds.share(columns.brand[seeds.rows], brand, owners)
-    out[:, 4] = same(brand, anchor.brand[owners])
-    out[:, 5] = same(columns.seller[rows], anchor.seller[owners])
-    out[:, 6] = same(columns.colour[rows], anchor.colour[owners])
-    out[:, 7] = same(columns.condition[rows], anchor.condition[owners])
-    price = log_price(columns, rows)
-    out[:, 8] = price - np.log(np.maximum(anchor.price, 1.0))[owners]
-    out[:, 9] = price - seeds.mean(log_price(columns, seeds.rows))[owners]
+    columns, rows, of_query = context.corpus.columns, context.rows, context.of_query
+    queries, seeds, facts = context.queries, seeds_of(context), context.facts
+    anchor, stated = queries.anchor, Facts(columns, seeds.rows)
+    out[:, 0] = levels(facts.category, of_query(anchor.category))
+    mine = rows_of(stated.category[0], stated.leaf, stated.brand)
+    theirs = rows_of(facts.category[0], facts.leaf, facts.brand)
+    out[:, 1:4] = seeds.shares(mine, theirs, context.owners).T
+    colour, condition = columns.colour.take(rows), columns.condition.take(rows)
+    theirs = rows_of(facts.brand, facts.seller, colour, condition)
+    mine = rows_of(anchor.brand, anchor.seller, anchor.colour, anchor.condition)
+    out[:, 4:8] = same(theirs, of_query(mine.T).T).T
+    price = facts.log_price
+    out[:, 8] = price - of_query(np.log(np.maximum(anchor.price, 1.0)))
+    out[:, 9] = price - of_query(seeds.mean(stated.log_price))
     out[:, 10] = price
-    lats, lons = columns.lat[rows], columns.lon[rows]
-    out[:, 11] = kilometres(anchor.lat, anchor.lon, lats, lons, owners)
-    out[:, 12] = kilometres(queries.lat, queries.lon, lats, lons, owners)
-
-
-def kilometres(
-    lat: Doubles, lon: Doubles, lats: Doubles, lons: Doubles, owners: Rows
-) -> Doubles | float:
-    """float64[n] from each query's place float64[Q] to its candidates'; NaN unknown."""
-    if len(lat) == 1:
-        if np.isnan(lat[0]):
-            return np.nan
-        return haversine(float(lat[0]), float(lon[0]), lats, lons) / KILOMETRE
-    return haversine(lat[owners], lon[owners], lats, lons) / KILOMETRE
+    lat, lon = rows_of(anchor.lat, queries.lat), rows_of(anchor.lon, queries.lon)
+    known = (~np.isnan(lat).all(axis=1)).nonzero()[0]
+    if len(known) < len(lat):
+        out[:, 11:13] = np.nan
+    if len(known):
+        lat, lon = of_query(lat[known].T).T, of_query(lon[known].T).T
+        metres = haversine(lat, lon, columns.lat.take(rows), columns.lon.take(rows))
+        out[:, 11 + known] = (metres / KILOMETRE).T
 
 
 def _share(name: str, meaning: str, why: str) -> Feature:

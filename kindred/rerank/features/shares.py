@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kindred.schemas.ranking import Doubles, Floats, Rows
+
+Codes = NDArray[np.signedinteger]
+
+
+def same(codes: Codes, others: Codes) -> Floats:
+    """1 where equal, 0 where different, NaN where either is unknown; the arguments broadcast."""
+    found: Floats = (codes == others).astype(np.float32)
+    found[(codes < 0) | (others < 0)] = np.nan
+    return found
+
+
+def rows_of(*columns: NDArray[Any]) -> NDArray[Any]:
+    """[c, n] of c columns [n]: what `numpy.stack` gives, in a third of its time."""
+    return np.concatenate(columns).reshape(len(columns), -1)
 
 
 @dataclass(frozen=True)
@@ -23,47 +37,49 @@ class Weighted:
     count: int
     """Q"""
 
-    @cached_property
-    def alone(self) -> bool:
-        """Whether there is one query, whose entries need no key."""
-        return self.count == 1
-
     def sums(self, weights: Floats | Doubles) -> Doubles:
         """float64[Q]: of m values by query."""
         return np.bincount(self.owners, weights, self.count).astype(np.float64)
 
-    def share(
-        self,
-        mine: NDArray[np.signedinteger],
-        theirs: NDArray[np.signedinteger],
-        asking: Rows,
-    ) -> Floats:
-        """float32[n] in [0, 1]: weight of the entries whose code is the candidate's.
+    def shares(self, mine: Codes, theirs: Codes, asking: Rows) -> Floats:
+        """float32[c, n] in [0, 1]: weight of the entries whose code is the candidate's.
 
-        mine int[m] are codes of the entries, theirs int[n] of the candidates, -1 unknown; asking
-        int64[n] is each candidate's query. Entries without a code do not count; NaN where the
-        candidate has none, or no entry of its query does.
+        mine int[c, m] are c codes of the entries, theirs int[c, n] of the candidates, -1 unknown;
+        asking int64[n] is each candidate's query. Entries without a code do not count; NaN where
+        the candidate has none, or no entry of its query does.
         """
-        weights = np.where(mine >= 0, self.weights, np.float32(0))
-        if self.alone:
-            total = float(weights.sum())
-            if total <= 0:
-                return np.full(len(theirs), np.nan, np.float32)
-            equal = (mine[:, None] == theirs[None, :]).astype(np.float32)
-            share: Floats = (weights / np.float32(total)) @ equal
+        if self.count == 1 == len(self.rows):
+            return same(theirs, mine)
+        known = np.where(mine >= 0, self.weights, np.float32(0))
+        if self.count == 1:
+            share = self._of_one(mine, theirs, known)
         else:
-            span = max(int(mine.max(initial=-1)), int(theirs.max(initial=-1))) + 2
-            keys, inverse = np.unique(self.owners * span + mine + 1, return_inverse=True)
-            if not len(keys):
-                return np.full(len(theirs), np.nan, np.float32)
-            summed = np.bincount(inverse, weights)
-            asked = asking * span + theirs + 1
-            at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
-            total_of = self.sums(weights)[asking]
-            part = np.where(keys[at] == asked, summed[at], 0.0) / np.maximum(total_of, 1e-12)
-            share = np.where(total_of > 0, part, np.nan).astype(np.float32)
+            each = zip(mine, theirs, known, strict=True)
+            share = np.stack([self._by_key(*codes, asking) for codes in each])
         share[theirs < 0] = np.nan
         return share
+
+    def _of_one(self, mine: Codes, theirs: Codes, known: Floats) -> Floats:
+        """Of one query, whose entries need no key."""
+        totals = known.sum(axis=1, keepdims=True)
+        none = totals <= 0
+        totals[none] = 1
+        equal = (mine[:, :, None] == theirs[:, None, :]).astype(np.float32)
+        share: Floats = np.matmul((known / totals)[:, None, :], equal)[:, 0]
+        share[none[:, 0]] = np.nan
+        return share
+
+    def _by_key(self, mine: Codes, theirs: Codes, weights: Floats, asking: Rows) -> Floats:
+        span = max(int(mine.max(initial=-1)), int(theirs.max(initial=-1))) + 2
+        keys, inverse = np.unique(self.owners * span + mine + 1, return_inverse=True)
+        if not len(keys):
+            return np.full(len(theirs), np.nan, np.float32)
+        summed = np.bincount(inverse, weights)
+        asked = asking * span + theirs + 1
+        at = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
+        total = self.sums(weights)[asking]
+        part = np.where(keys[at] == asked, summed[at], 0.0) / np.maximum(total, 1e-12)
+        return np.where(total > 0, part, np.nan).astype(np.float32)
 
     def mean(self, values: Doubles) -> Doubles:
         """float64[Q]: weighted mean of the entries' values, of those known; NaN without any."""

@@ -16,25 +16,29 @@ from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
 
 K1, B = 1.2, 0.75
 WORD_BITS = 32
+SIEVE = 1 << 12
+"""Words that leave another remainder than all of the session's are not looked up."""
 ONES = np.ones(WIDTHS["words"], np.float32)
 
 
 def fill(context: Context, out: Floats) -> None:
     """See `GROUP`."""
-    idf_of, owners = context.corpus.word_weights, context.owners
+    idf_of = context.corpus.word_weights
     if idf_of is None:
         out[:] = np.nan
         return
-    anchor, words = context.queries.anchor.words, context.corpus.columns.words[context.rows]
+    anchor = context.queries.anchor.words
+    words = context.corpus.columns.words.take(context.rows, axis=0)
     idf = idf_of(words)
     all_of_it = idf @ ONES
-    shared = (met(words, anchor, owners) * idf) @ ONES
-    asked = (idf_of(anchor) @ ONES)[owners]
+    shared = (met(words, anchor, context.owners) * idf) @ ONES
+    asked = context.of_query(idf_of(anchor) @ ONES)
     length = counts(words != 0) / np.float32(max(idf_of.mean_length, 1e-9))
     out[:, 0] = shared * (K1 + 1) / (1 + K1 * (1 - B + B * length))
     out[:, 1] = shared / np.maximum(all_of_it + asked - shared, 1e-9)
     out[(all_of_it == 0) | (asked == 0), :2] = np.nan
-    if (context.queries.lengths == 1).all() and (context.queries.anchor.row >= 0).all():
+    lengths, seeds = context.queries.lengths, context.queries.anchor.row
+    if lengths.min() == lengths.max() == 1 and seeds.min() >= 0:
         said = shared
         asks = asked > 0
     else:
@@ -47,12 +51,14 @@ def said_in_session(context: Context, words: Hashes, idf: Floats) -> tuple[Float
     keys, shares, speak = session_words(context.queries, context.corpus.columns.words)
     if not len(keys):
         return np.zeros(len(words), np.float32), np.zeros(len(words), np.bool_)
-    at, place = np.nonzero(words)
+    perhaps = np.zeros(SIEVE, np.bool_)
+    perhaps[keys % SIEVE] = True
+    at, place = perhaps.take(words % np.uint32(SIEVE)).nonzero()
     asked = (context.owners[at] << WORD_BITS) + words[at, place]
     found = np.minimum(np.searchsorted(keys, asked), len(keys) - 1)
     worth = np.where(keys[found] == asked, shares[found], 0.0) * idf[at, place]
     said = np.bincount(at, worth, len(words)).astype(np.float32)
-    return said, speak[context.owners]
+    return said, context.of_query(speak)
 
 
 def session_words(queries: Queries, words: Hashes) -> tuple[Rows, Doubles, Mask]:
