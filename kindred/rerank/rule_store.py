@@ -15,7 +15,7 @@ import msgspec
 from kindred.events.database import Kept, Tables
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import RulesError
-from kindred.schemas.query import RowError
+from kindred.schemas.outcome import RowError
 from kindred.schemas.rule import Effect, Rule, RuleChange, fault_in, in_each_others_way
 
 RULE_TABLES = Tables(
