@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import arrangement_tables
 import ranking_tables
 
 RESULTS = Path(__file__).parent / "results"
@@ -268,7 +269,19 @@ def ranking(name: str) -> str:
     return ranking_tables.ranking(read(name), table)
 
 
+def blend(name: str) -> str:
+    """Frontiers of ads in the order."""
+    return arrangement_tables.blend(read(name), table)
+
+
+def diversity(name: str) -> str:
+    """Variety, near-duplicates and caps."""
+    return arrangement_tables.diversity(read(name), table)
+
+
 MAKERS = {
+    "blend": blend,
+    "diversity": diversity,
     "ranking": ranking,
     "representations": representations,
     "next_item": next_item,
