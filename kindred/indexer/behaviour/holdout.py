@@ -8,7 +8,7 @@ import numpy as np
 
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import PairTable, ranges
-from kindred.schemas.ranking import Doubles, Floats, Rows
+from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
 
 QUESTIONS = 6000
 """At most this many visits are asked about at a gate, and one for each twenty events."""
@@ -147,6 +147,15 @@ def hit_rate(ranks: Rows, k: int) -> tuple[float, float]:
         return 0.0, 0.0
     share = float(np.mean(ranks < k))
     return share, float(np.sqrt(share * (1 - share) / len(ranks)))
+
+
+def lead(one: Floats | Mask, other: Floats | Mask) -> tuple[float, float]:
+    """(mean difference on the same questions, lower end of its 95 % interval); 0 without any."""
+    if not len(one):
+        return 0.0, 0.0
+    differences = one.astype(np.float64) - other
+    mean = float(differences.mean())
+    return mean, mean - 1.96 * float(differences.std()) / float(np.sqrt(len(one)))
 
 
 def _ranks(key: Rows, scores: Doubles, questions: NextItem, n_rows: int) -> Rows:

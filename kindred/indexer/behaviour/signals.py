@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from kindred.indexer.behaviour.holdout import lead
 from kindred.indexer.behaviour.interactions import Interactions, action_weights
 from kindred.indexer.models import Artefact
 from kindred.indexer.stages import Made
@@ -136,15 +137,13 @@ def judged(made: Made, counted: Mask, given: Mask) -> Made:
     counted, given bool[Q]: whether the same question was answered among the first ten by factors
     of each. Counting says what leads to a conversion, not what makes better neighbours.
     """
-    gain = counted.astype(np.float64) - given
-    lead = float(gain.mean()) if len(gain) else 0.0
-    low = lead - 1.96 * float(gain.std()) / max(len(gain), 1) ** 0.5 if len(gain) else 0.0
-    said = f"HR@10 {lead:+.4f}, at least {low:+.4f}, against the given weights"
+    ahead, low = lead(counted, given)
+    said = f"HR@10 {ahead:+.4f}, at least {low:+.4f}, against the given weights"
     return replace(
         made,
-        metrics={**made.metrics, "lead over the given weights": [round(lead, 5), round(low, 5)]},
+        metrics={**made.metrics, "lead over the given weights": [round(ahead, 5), round(low, 5)]},
         passed=low > 0,
-        reason=f"{said}, on {len(gain)} next items",
+        reason=f"{said}, on {len(counted)} next items",
     )
 
 
