@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 WAIT_S = 10.0
@@ -79,13 +79,23 @@ class Kept:
     is raised as `error`, after which the file serves on as soon as the cause is gone.
     """
 
-    def __init__(self, path: Path, tables: Tables, error: Callable[[str], Exception]) -> None:
-        """Opens the file at `path`, made when missing; `error`."""
+    def __init__(
+        self,
+        path: Path,
+        tables: Tables,
+        error: Callable[[str], Exception],
+        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    ) -> None:
+        """Opens the file at `path`, made when missing; `error`.
+
+        With NORMAL the newest writes survive the end of the process, not that of the machine.
+        """
         self._what, self._error = tables.what, error
         self._reading, self._writing = threading.Lock(), threading.Lock()
         with translated(f"{self._what} {path}", error):
             self._writer = open_file(path, tables, error)
             try:
+                self._writer.execute(f"PRAGMA synchronous = {synchronous}")
                 self._reader = connect(path)
             except BaseException:
                 self._writer.close()
