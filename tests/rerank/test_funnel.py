@@ -60,13 +60,9 @@ def answered(
         diversity=DiversitySettings(),
     )
     n = ROWS - 1
-    candidates = Candidates(
-        offsets=np.array([0, n]),
-        rows=np.arange(1, ROWS),
-        sources=np.ones(n, np.uint32),
-        source_ranks=np.ones((n, len(SOURCES)), np.uint16),
-        source_scores=np.zeros((n, len(SOURCES)), np.float32),
-        merged=np.linspace(1, 0, n).astype(np.float32),
+    merged = np.linspace(1, 0, n).astype(np.float32)
+    candidates = Candidates.unfound(
+        np.array([0, n]), np.arange(1, ROWS), len(SOURCES), merged=merged
     )
     question = make_queries(columns, np.array([0, 1]), np.array([0]), now=NOW, half_life=3.0)
     ticks = count()
