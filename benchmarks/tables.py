@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import arrangement_tables
 import ranking_tables
 
 RESULTS = Path(__file__).parent / "results"
@@ -102,13 +103,13 @@ def rerank(name: str) -> str:
     parts = {
         "re-ranking": d["rerank"],
         **{f"… {s}": v for s, v in d["stages"].items()},
-        "alone: LightGBM": d["lightgbm"],
-        "alone: compiled trees": d["compiled"],
-        "re-ranking with those": d["compiled_rerank"],
         "alone: features": d["assembly"],
         **{f"… {g}": v for g, v in d["groups"].items()},
+        "alone: the trees": d["trees_alone"],
+        "alone: LightGBM on the same trees": d["lightgbm"],
+        "re-ranking with LightGBM": d["lightgbm_rerank"],
     }
-    rows = [(n, *(f"{v[q]:.2f}" for q in ("p50", "p95", "p99"))) for n, v in parts.items() if v]
+    rows = [(n, *(f"{v[q]:.2f}" for q in ("p50", "p95", "p99"))) for n, v in parts.items()]
     return table((f"ms, {d['clock']}", "p50", "p95", "p99"), rows)
 
 
@@ -268,7 +269,19 @@ def ranking(name: str) -> str:
     return ranking_tables.ranking(read(name), table)
 
 
+def blend(name: str) -> str:
+    """Frontiers of ads in the order."""
+    return arrangement_tables.blend(read(name), table)
+
+
+def diversity(name: str) -> str:
+    """Variety, near-duplicates and caps."""
+    return arrangement_tables.diversity(read(name), table)
+
+
 MAKERS = {
+    "blend": blend,
+    "diversity": diversity,
     "ranking": ranking,
     "representations": representations,
     "next_item": next_item,

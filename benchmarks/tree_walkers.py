@@ -24,6 +24,7 @@ from kindred.api.bench.rerank import TRAINED_ON, grow
 from kindred.api.bench.rerank_market import draw_corpus, draw_questions
 from kindred.rerank.features import Context, assemble
 from kindred.rerank.forest import forest_of
+from kindred.rerank.tree_walk import TreeWalk
 from kindred.schemas.clock import micros_now
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.ranking import Doubles, Floats
@@ -98,10 +99,13 @@ def in_c(booster: lightgbm.Booster, folder: Path) -> Score:
 def walkers(booster: lightgbm.Booster, width: int, folder: Path) -> dict[str, Score]:
     """By name, those that can be made here."""
     forest = forest_of(booster.model_to_string())
+    walk = TreeWalk()
+    walk.prepare()
     assert forest is not None
+    assert walk.compiled is not None
     found: dict[str, Score] = {
         "lightgbm": lambda rows: booster.predict(rows, num_threads=1, validate_features=False),
-        "compiled forest": forest.score,
+        "compiled forest": lambda rows: forest.score(rows, walk.compiled),
     }
     for name, make in {
         "onnxruntime": lambda: in_onnx(booster, width),

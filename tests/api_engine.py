@@ -16,10 +16,10 @@ from kindred.events.log import Appended
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import SettingsError, UnknownItem
 from kindred.schemas.item import Item
+from kindred.schemas.outcome import BatchResult
 from kindred.schemas.preview import Expected, Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
-    BatchResult,
     Filters,
     Neighbour,
     Neighbours,

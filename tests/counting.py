@@ -10,7 +10,7 @@ import numpy as np
 
 from kindred.indexer.encoders.base import Encoded
 from kindred.schemas.item import Item
-from kindred.schemas.query import RowError
+from kindred.schemas.outcome import RowError
 
 
 class Counting:

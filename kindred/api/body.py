@@ -20,7 +20,8 @@ from kindred.schemas.base import Record
 from kindred.schemas.errors import InputError
 from kindred.schemas.faults import decode
 from kindred.schemas.item import Item
-from kindred.schemas.query import Filters, RowError
+from kindred.schemas.outcome import RowError
+from kindred.schemas.query import Filters
 from kindred.schemas.rule import Rule
 
 T = TypeVar("T")

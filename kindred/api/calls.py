@@ -22,15 +22,13 @@ from kindred.api.wakeups import Wakeups
 from kindred.events.log import Appended
 from kindred.events.tracing import hop
 from kindred.schemas.item import Item
+from kindred.schemas.outcome import BatchResult, EventResult, RowError
 from kindred.schemas.preview import Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
-    BatchResult,
-    EventResult,
     Filters,
     Neighbours,
     Relation,
-    RowError,
     SessionRecallRequest,
     SimilarRequest,
     Subject,

@@ -32,6 +32,7 @@ from kindred.rerank.lambdamart import Ranker
 from kindred.rerank.merge_stage import MERGE, Market, merge_stages, read_by_recall
 from kindred.rerank.merging import learned_weights
 from kindred.rerank.stages import PAST, ranker_stages
+from kindred.rerank.tree_walk import process_walk
 from kindred.retrieval.sources import Corpus
 from kindred.schemas.clock import DAY, micros_now
 from kindred.schemas.errors import InputError, VersionMismatch
@@ -234,7 +235,7 @@ def funnel_of(
         structlog.get_logger("kindred").warning("the ranker does not serve", reason=str(error))
         return plain
     if settings.api.compiled_ranker:
-        booster = booster.compiled()
+        process_walk().prepare_aside()
     blend = with_usual_price(settings.blend, corpus.columns)
     return replace(plain, blend=blend, ranker=booster, calibration=calibration)
 

@@ -32,14 +32,12 @@ from kindred.api.routes.operations import Alive
 from kindred.retrieval.sources import SOURCES
 from kindred.schemas.event import Event
 from kindred.schemas.item import Item
+from kindred.schemas.outcome import BatchResult, EventResult, Problem
 from kindred.schemas.preview import Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
-    BatchResult,
-    EventResult,
     Filters,
     Neighbours,
-    Problem,
     SessionRecallRequest,
     SimilarRequest,
     VisitorMerge,

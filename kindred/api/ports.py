@@ -12,10 +12,10 @@ from kindred.events.check import Batch
 from kindred.events.log import Appended
 from kindred.schemas.base import Record
 from kindred.schemas.item import Item
+from kindred.schemas.outcome import BatchResult
 from kindred.schemas.preview import Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
-    BatchResult,
     Filters,
     Neighbours,
     Relation,

@@ -28,7 +28,7 @@ from kindred.schemas.errors import (
     UnknownRule,
 )
 from kindred.schemas.faults import fault_of, in_words
-from kindred.schemas.query import Problem, RowError
+from kindred.schemas.outcome import Problem, RowError
 
 MEDIA_TYPE = "application/problem+json"
 

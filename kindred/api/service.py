@@ -18,10 +18,10 @@ from kindred.events.log import Appended
 from kindred.events.sessions import Sessions
 from kindred.indexer.catalogue import Catalogue
 from kindred.schemas.item import Item
+from kindred.schemas.outcome import BatchResult
 from kindred.schemas.preview import Preview, PreviewRequest
 from kindred.schemas.query import (
     Answer,
-    BatchResult,
     Filters,
     Neighbours,
     Relation,

@@ -6,7 +6,6 @@ change. Users are kept by a hash of their id.
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import polars as pl
 import structlog
 
-from kindred.events.database import Readers
+from kindred.events.database import Readers, translated
 from kindred.events.lake import Lake
 from kindred.events.telling import tell
 from kindred.schemas.clock import DAY, micros_now
@@ -60,11 +59,9 @@ class Bought:
         first, last = (held["user"].search_sorted(user, side) for side in ("left", "right"))
         mine = held[first:last]
         rolled = mine.filter(pl.col("occurred_at") >= since)["entity_id"].to_list()
-        try:
+        with translated("purchases", LogError):
             db = self._readers.connection()
             fresh = [] if db is None else db.execute(_READ, (user_id, since)).fetchall()
-        except (sqlite3.Error, OSError) as error:
-            raise LogError(f"purchases: {error}") from error
         return list(dict.fromkeys([*rolled, *(item for (item,) in fresh)]))
 
     def refresh(self) -> None:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 
 WAIT_S = 10.0
@@ -25,11 +25,99 @@ class Tables(NamedTuple):
     """SQL statements, parted by semicolons; a step that has been released never changes."""
 
 
+@contextmanager
+def translated(subject: str, error: Callable[[str], Exception]) -> Iterator[None]:
+    """`error` for what SQLite or the file system says of the `subject`."""
+    try:
+        yield
+    except (sqlite3.Error, OSError) as failure:
+        raise error(f"{subject}: {failure}") from failure
+
+
 def connect(path: Path, wait_s: float = WAIT_S) -> sqlite3.Connection:
     """A connection that threads may share under a lock and that waits for other processes."""
     db = sqlite3.connect(path, timeout=wait_s, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA synchronous = FULL")
     return db
+
+
+def open_file(
+    path: Path, tables: Tables, error: Callable[[str], Exception], wait_s: float = WAIT_S
+) -> sqlite3.Connection:
+    """A connection to the file at `path`, made when missing, with its tables up to date.
+
+    sqlite3.Error and OSError where it fails, `error` for a file of a later version.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    db = connect(path, wait_s)
+    try:
+        prepare(db, tables, error, wait_s)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def open_log(
+    path: Path, tables: Tables, error: Callable[[str], Exception], wait_s: float = WAIT_S
+) -> sqlite3.Connection:
+    """`open_file` for much that is written: checkpoints are seldom, and the journal stays small."""
+    db = open_file(path, tables, error, wait_s)
+    try:
+        db.execute("PRAGMA wal_autocheckpoint = 4000")
+        db.execute("PRAGMA journal_size_limit = 67108864")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+class Kept:
+    """A file that one process both reads and writes, safe for several of its threads.
+
+    One connection reads and one writes, each under its lock. What SQLite or the file system says
+    is raised as `error`, after which the file serves on as soon as the cause is gone.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        tables: Tables,
+        error: Callable[[str], Exception],
+        synchronous: Literal["FULL", "NORMAL"] = "FULL",
+    ) -> None:
+        """Opens the file at `path`, made when missing; `error`.
+
+        With NORMAL the newest writes survive the end of the process, not that of the machine.
+        """
+        self._what, self._error = tables.what, error
+        self._reading, self._writing = threading.Lock(), threading.Lock()
+        with translated(f"{self._what} {path}", error):
+            self._writer = open_file(path, tables, error)
+            try:
+                self._writer.execute(f"PRAGMA synchronous = {synchronous}")
+                self._reader = connect(path)
+            except BaseException:
+                self._writer.close()
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """The connection that reads."""
+        with translated(self._what, self._error), self._reading:
+            yield self._reader
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """The connection that writes, in a transaction that an exception takes back."""
+        with translated(self._what, self._error), self._writing, transaction(self._writer):
+            yield self._writer
+
+    def close(self) -> None:
+        """Release the files."""
+        with self._writing, self._reading:
+            self._writer.close()
+            self._reader.close()
 
 
 def file_number(path: Path) -> int | None:
@@ -69,15 +157,13 @@ def reading(
     path: Path, what: str, error: Callable[[str], Exception]
 ) -> Iterator[sqlite3.Connection | None]:
     """`connect_reader` for a while; `error` where the `what` at `path` cannot be read."""
-    try:
+    with translated(f"the {what} {path}", error):
         db = connect_reader(path)
         if db is None:
             yield None
             return
         with closing(db):
             yield db
-    except (sqlite3.Error, OSError) as failure:
-        raise error(f"the {what} {path}: {failure}") from failure
 
 
 class Readers:
@@ -131,23 +217,33 @@ def prepare(
     newest = len(tables.steps)
     if _format(db) < newest:
         _use_wal(db, wait_s)
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(db, wait_s):
             for step in tables.steps[_format(db) :]:
                 for statement in filter(str.strip, step.split(";")):
                     db.execute(statement)
             db.execute(f"PRAGMA user_version = {max(newest, _format(db))}")
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
     if (found := _format(db)) != newest:
         raise error(f"the format of the {tables.what} is {found}, this version reads {newest}")
 
 
-def begin(db: sqlite3.Connection, wait_s: float = WAIT_S) -> None:
-    """Begin a transaction that writes; sqlite3.OperationalError where others write for `wait_s`.
+@contextmanager
+def transaction(db: sqlite3.Connection, wait_s: float = WAIT_S) -> Iterator[None]:
+    """A transaction that writes, which an exception takes back.
+
+    sqlite3.OperationalError where others write for `wait_s`.
+    """
+    _begin(db, wait_s)
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _begin(db: sqlite3.Connection, wait_s: float) -> None:
+    """Begin a transaction that writes.
 
     SQLite's own wait looks ever more seldom, ten times a second in the end: beside a process that
     commits without pause it may come away with nothing for seconds. Looking every millisecond

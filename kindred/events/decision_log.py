@@ -14,7 +14,7 @@ from typing import Literal
 
 import structlog
 
-from kindred.events.database import begin, file_number
+from kindred.events.database import file_number, transaction
 from kindred.events.decision_tables import Row, open_decisions, to_row
 from kindred.events.telling import tell
 from kindred.events.tracing import hop
@@ -181,9 +181,8 @@ class DecisionLog:
                 self._db = open_decisions(self._path, self._patience_s)
                 self._opened = file_number(self._path)
                 keep_ended(self._db, self._path)
-            begin(self._db, self._patience_s)
-            self._db.executemany(_INSERT, rows)
-            self._db.execute("COMMIT")
+            with transaction(self._db, self._patience_s):
+                self._db.executemany(_INSERT, rows)
         except (sqlite3.Error, OSError, LogError) as error:
             self._tell("decisions cannot be written", error)
             self._disconnect()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from kindred.events import database
-from kindred.events.database import WAIT_S, Tables, connect, prepare
+from kindred.events.database import WAIT_S, Tables
 from kindred.events.shown import DECISION_SCHEMA
 from kindred.schemas.decision import CandidateColumns, Decision
 from kindred.schemas.errors import LogError
@@ -70,13 +70,9 @@ def open_decisions(path: Path, wait_s: float = WAIT_S) -> sqlite3.Connection:
 
     A commit survives the end of the process, not that of the machine.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = connect(path, wait_s)
+    db = database.open_log(path, DECISION_TABLES, LogError, wait_s)
     try:
-        prepare(db, DECISION_TABLES, LogError, wait_s)
         db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA wal_autocheckpoint = 4000")
-        db.execute("PRAGMA journal_size_limit = 67108864")
     except BaseException:
         db.close()
         raise
@@ -86,15 +82,6 @@ def open_decisions(path: Path, wait_s: float = WAIT_S) -> sqlite3.Connection:
 def reading(path: Path) -> AbstractContextManager[sqlite3.Connection | None]:
     """A connection that only reads, or None where nothing has been logged; LogError."""
     return database.reading(path, DECISION_TABLES.what, LogError)
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """LogError for what SQLite or the file system says."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise LogError(f"the decision log {path}: {error}") from error
 
 
 def to_row(decision: Decision, features: Floats | None) -> Row:

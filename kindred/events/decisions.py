@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
 import polars as pl
 
-from kindred.events.database import begin
+from kindred.events.database import transaction, translated
 from kindred.events.decision_tables import (
     StoredDecision,
     decision_frame,
@@ -17,12 +16,12 @@ from kindred.events.decision_tables import (
     from_row,
     open_decisions,
     reading,
-    translated,
 )
 from kindred.events.lake import Lake
 from kindred.events.shown import DECISION_SCHEMA, DECISIONS
 from kindred.events.union import LogTable, lake_and_log
 from kindred.schemas.clock import HOUR
+from kindred.schemas.errors import LogError
 
 AT_ONCE = 5_000
 """Decisions read from the log together: with their features some 100 MB."""
@@ -137,17 +136,12 @@ def closed_rows(path: Path, before: int, limit: int = 20_000) -> pl.DataFrame:
 def delete(path: Path, decision_ids: Iterable[str]) -> None:
     """Remove decisions from the log, as the lake has them; LogError."""
     question = "DELETE FROM decisions WHERE decision_id = ?"
-    with translated(path):
+    with translated(f"the decision log {path}", LogError):
         db = open_decisions(path)
         ids = [(held,) for held in decision_ids]
         try:
             for at in range(0, len(ids), DELETED_AT_ONCE):
-                begin(db)
-                db.executemany(question, ids[at : at + DELETED_AT_ONCE])
-                db.execute("COMMIT")
-        except sqlite3.Error:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+                with transaction(db):
+                    db.executemany(question, ids[at : at + DELETED_AT_ONCE])
         finally:
             db.close()

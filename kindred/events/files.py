@@ -12,12 +12,8 @@ from pathlib import Path
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file at `path` against every other process; a kill lets go of it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with _held(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), fcntl.LOCK_EX):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -28,19 +24,22 @@ def unchanged(folder: Path) -> Iterator[None]:
     except FileNotFoundError:
         yield
         return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    with _held(descriptor, fcntl.LOCK_SH):
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
 def changing(folder: Path) -> Iterator[None]:
     """Wait until nobody reads the folder (`unchanged`), and hold readers off."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    with _held(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX):
+        yield
+
+
+@contextmanager
+def _held(descriptor: int, how: int) -> Iterator[None]:
+    """Lock an open file, and close it in the end."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, how)
         yield
     finally:
         os.close(descriptor)

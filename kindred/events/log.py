@@ -21,7 +21,7 @@ import structlog
 
 from kindred.events.check import Refused, actions_named
 from kindred.events.contract import Facts
-from kindred.events.database import begin, file_number
+from kindred.events.database import file_number, transaction
 from kindred.events.history import logged_events
 from kindred.events.log_tables import INSERT_EVENT, INSERT_REJECT, TRIM_REJECTS, open_log_file
 from kindred.events.telling import tell
@@ -203,14 +203,13 @@ class EventLog:
         db = self._file()
         durable = any(batch.durable for batch in group)
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        begin(db, self._busy_s)
-        for batch in group:
-            if batch.events:
-                batch.accepted = db.executemany(INSERT_EVENT, batch.events).rowcount
-            if batch.rejects:
-                db.executemany(INSERT_REJECT, batch.rejects)
-                db.execute(TRIM_REJECTS)
-        db.execute("COMMIT")
+        with transaction(db, self._busy_s):
+            for batch in group:
+                if batch.events:
+                    batch.accepted = db.executemany(INSERT_EVENT, batch.events).rowcount
+                if batch.rejects:
+                    db.executemany(INSERT_REJECT, batch.rejects)
+                    db.execute(TRIM_REJECTS)
 
     def _file(self) -> sqlite3.Connection:
         """The open file; opened anew where another has taken its place."""

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from kindred.events import database
-from kindred.events.database import WAIT_S, Tables, connect, prepare
+from kindred.events.database import WAIT_S, Tables
 from kindred.schemas.errors import LogError
 
 # Codes 0 and 1 of `action` are impression and inview: no part of a session, so not in its indexes.
@@ -98,13 +98,4 @@ def reading(path: Path) -> AbstractContextManager[sqlite3.Connection | None]:
 
 def open_log_file(path: Path, wait_s: float = WAIT_S) -> sqlite3.Connection:
     """A connection to the event log at `path`, made when missing; sqlite3.Error where it fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = connect(path, wait_s)
-    try:
-        prepare(db, LOG_TABLES, LogError, wait_s)
-        db.execute("PRAGMA wal_autocheckpoint = 4000")
-        db.execute("PRAGMA journal_size_limit = 67108864")
-    except BaseException:
-        db.close()
-        raise
-    return db
+    return database.open_log(path, LOG_TABLES, LogError, wait_s)

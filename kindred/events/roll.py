@@ -20,7 +20,7 @@ import polars as pl
 
 from kindred.events import decisions
 from kindred.events.contract import EVENT_SCHEMA
-from kindred.events.database import begin
+from kindred.events.database import transaction, translated
 from kindred.events.files import locked, try_lock
 from kindred.events.history import event_frame
 from kindred.events.joined_days import JoinedDays
@@ -83,10 +83,9 @@ class LoggedEvents:
         """See Source."""
         with _writing(self._path) as db:
             for at in range(0, len(keys), DELETED_AT_ONCE):
-                begin(db)
                 few = ((key,) for key in keys[at : at + DELETED_AT_ONCE])
-                db.executemany("DELETE FROM events WHERE sequence = ?", few)
-                db.execute("COMMIT")
+                with transaction(db):
+                    db.executemany("DELETE FROM events WHERE sequence = ?", few)
 
 
 class LoggedDecisions:
@@ -179,18 +178,14 @@ def _delete(db: sqlite3.Connection, table: str, key: str, old: str, before: int)
     """Delete old rows, a few in each commit; where there are none nobody is held up."""
     few = (before, DELETED_AT_ONCE)
     while db.execute(f"SELECT EXISTS ({old})", few).fetchone()[0]:
-        begin(db)
-        db.execute(f"DELETE FROM {table} WHERE {key} IN ({old})", few)
-        db.execute("COMMIT")
+        with transaction(db):
+            db.execute(f"DELETE FROM {table} WHERE {key} IN ({old})", few)
 
 
 @contextmanager
 def _writing(log_path: Path) -> Iterator[sqlite3.Connection]:
-    try:
-        with closing(open_log_file(log_path)) as db:
-            yield db
-    except (sqlite3.Error, OSError) as error:
-        raise LogError(f"the event log {log_path}: {error}") from error
+    with translated(f"the event log {log_path}", LogError), closing(open_log_file(log_path)) as db:
+        yield db
 
 
 class Rolled(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from kindred.events.actions import PASSIVE
-from kindred.events.database import Readers, begin
+from kindred.events.database import Readers, transaction, translated
 from kindred.events.log_tables import open_log_file
 from kindred.schemas.clock import MINUTE, micros_now
 from kindred.schemas.errors import InputError, LogError
@@ -99,11 +99,9 @@ class Sessions:
         named as that user: devices are shared.
         """
         since = self._clock() - self._window
-        try:
+        with translated("sessions", LogError):
             db = self._readers.connection()
             return newest([] if db is None else self._rows(db, subject, since), self._most)
-        except (sqlite3.Error, OSError) as error:
-            raise LogError(f"sessions: {error}") from error
 
     def merge(self, anonymous: Subject, user_id: str) -> None:
         """At log-in: what this device or session did without a user until now is the user's.
@@ -116,13 +114,12 @@ class Sessions:
         rows = [(f"{kind}:{name}", user_id, now) for kind, name in told if name is not None]
         if not rows:
             raise InputError("one of `device_id` and `session_id` is required", "$")
-        try:
-            with closing(open_log_file(self._path, _WAIT_S)) as db:
-                begin(db, _WAIT_S)
-                db.executemany(_MERGE, rows)
-                db.execute("COMMIT")
-        except (sqlite3.Error, OSError) as error:
-            raise LogError(f"merging visitors: {error}") from error
+        with (
+            translated("merging visitors", LogError),
+            closing(open_log_file(self._path, _WAIT_S)) as db,
+            transaction(db, _WAIT_S),
+        ):
+            db.executemany(_MERGE, rows)
 
     def close(self) -> None:
         """Release the files."""

@@ -166,7 +166,9 @@ def measures(
         HIT: hit.astype(np.float64),
         CATEGORIES: distinct(owners, leaf.astype(np.int64), listed.query_count),
         SELLERS: distinct(owners, columns.seller[top.rows].astype(np.int64), listed.query_count),
-        REPEATS: np.bincount(owners, same_titles(owners, top.rows, columns), listed.query_count),
+        REPEATS: np.bincount(
+            owners, same_titles(owners, top.rows, columns), listed.query_count
+        ).astype(np.float64),
     }
 
 

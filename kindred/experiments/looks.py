@@ -24,7 +24,6 @@ from kindred.indexer.encoders.agreement import agreement, nearest
 from kindred.indexer.encoders.dense import Split
 from kindred.indexer.encoders.image_heads import train_heads
 from kindred.indexer.encoders.image_title import (
-    SharedSpace,
     by_chance,
     titled_pictures,
     train_projection,
@@ -35,6 +34,7 @@ from kindred.indexer.encoders.labelled_pictures import (
     alter,
     labelled_pictures,
 )
+from kindred.indexer.encoders.shared_space import SharedSpace
 from kindred.indexer.encoders.words import Words, least_count, train_words
 from kindred.rerank.metrics import paired_interval
 from kindred.schemas.errors import InputError

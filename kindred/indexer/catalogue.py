@@ -6,9 +6,7 @@ Everything else that holds items (columns, vectors, payloads) is a view that fol
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +14,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from kindred.events.database import connect, prepare
-from kindred.indexer.catalogue_tables import AMONG, CATALOGUE_TABLES, among, translated
+from kindred.events.database import Kept
+from kindred.indexer.catalogue_tables import AMONG, CATALOGUE_TABLES, among
 from kindred.indexer.listings import Listings, listing_of
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import CatalogueError
@@ -67,36 +65,19 @@ class Catalogue:
     which the catalogue works on as soon as the cause is gone.
     """
 
-    def __init__(
-        self,
-        reader: sqlite3.Connection,
-        writer: sqlite3.Connection,
-        listings: Listings,
-        clock: Callable[[], int],
-    ) -> None:
+    def __init__(self, kept: Kept, listings: Listings, clock: Callable[[], int]) -> None:
         self.listings = listings
-        self._reader, self._writer, self._clock = reader, writer, clock
-        self._reading, self._writing = threading.Lock(), threading.Lock()
+        self._kept, self._clock = kept, clock
 
     @classmethod
     def open(cls, path: Path, clock: Callable[[], int] = micros_now) -> Catalogue:
         """Open the catalogue at `path`, made when missing."""
-        with translated(f"catalogue {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writer = connect(path)
-            try:
-                prepare(writer, CATALOGUE_TABLES, CatalogueError)
-                return cls(connect(path), writer, Listings(path), clock)
-            except BaseException:
-                writer.close()
-                raise
+        return cls(Kept(path, CATALOGUE_TABLES, CatalogueError), Listings(path), clock)
 
     def close(self) -> None:
         """Release the files."""
-        with self._writing, self._reading:
-            self._writer.close()
-            self._reader.close()
-            self.listings.close()
+        self._kept.close()
+        self.listings.close()
 
     def upsert(self, items: Sequence[Item]) -> UpsertResult:
         """Write items in one transaction; of an id that comes twice the last one counts.
@@ -104,7 +85,7 @@ class Catalogue:
         `created_at` is kept from before, or read off the clock, where the feed does not say.
         """
         latest = {item.item_id: item for item in items}
-        with self._transaction() as db:
+        with self._kept.write() as db:
             known = _known(db, latest)
             row, sequence, now = _next_row(db), _sequence(db), self._clock()
             new, changed, former, active = [], [], [], 0
@@ -138,7 +119,7 @@ class Catalogue:
         """Mark items as ended, at `at` or now; their rows stay, and so does what is known."""
         latest = dict.fromkeys(item_ids)
         ended_at = self._clock() if at is None else at
-        with self._transaction() as db:
+        with self._kept.write() as db:
             known, sequence = _known(db, latest), _sequence(db)
             changed, active = [], 0
             for item_id in latest:
@@ -159,19 +140,19 @@ class Catalogue:
     @property
     def sequence(self) -> int:
         """Number of the latest change; 0 before the first."""
-        with self._lock_reader() as db:
+        with self._kept.read() as db:
             return _sequence(db)
 
     @property
     def count(self) -> int:
         """Items ever seen, withdrawn ones included; the next new item's row."""
-        with self._lock_reader() as db:
+        with self._kept.read() as db:
             return _next_row(db)
 
     @property
     def active(self) -> int:
         """Items that may be shown."""
-        with self._lock_reader() as db:
+        with self._kept.read() as db:
             return int(db.execute("SELECT active FROM totals").fetchone()[0])
 
     def get(self, item_id: str) -> Item | None:
@@ -229,25 +210,8 @@ class Catalogue:
             after = fetched[-1][1]
 
     def _fetch(self, question: str, *arguments: Any) -> list[Any]:
-        with self._lock_reader() as db:
+        with self._kept.read() as db:
             return db.execute(question, arguments).fetchall()
-
-    @contextmanager
-    def _lock_reader(self) -> Iterator[sqlite3.Connection]:
-        with translated("catalogue"), self._reading:
-            yield self._reader
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with translated("catalogue"), self._writing:
-            self._writer.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
 
 
 def _known(

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import msgspec
 
 from kindred.events.database import Tables
-from kindred.schemas.errors import CatalogueError
 
 CATALOGUE_TABLES = Tables(
     "catalogue",
@@ -46,12 +43,3 @@ AMONG = "IN (SELECT value FROM json_each(?))"
 def among(values: Sequence[str] | Sequence[int]) -> str:
     """The argument of AMONG."""
     return msgspec.json.encode(values).decode()
-
-
-@contextmanager
-def translated(subject: str) -> Iterator[None]:
-    """CatalogueError for what SQLite or the file system says."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as e:
-        raise CatalogueError(f"{subject}: {e}") from e

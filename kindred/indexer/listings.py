@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 
 from kindred.events.contract import Facts
-from kindred.events.database import Readers
-from kindred.indexer.catalogue_tables import AMONG, among, translated
+from kindred.events.database import Readers, translated
+from kindred.indexer.catalogue_tables import AMONG, among
 from kindred.schemas.errors import CatalogueError
 from kindred.schemas.item import Campaign, Format, FormatBits
 
@@ -93,7 +93,7 @@ class Listings:
         """(facts of now by id, by id of some: (until, formats) of the past, oldest first)."""
         known: dict[str, Facts] = {}
         former: dict[str, list[tuple[int, int]]] = {}
-        with translated("catalogue"):
+        with translated("catalogue", CatalogueError):
             db = self._readers.connection()
             found = [] if db is None else db.execute(_EVER, (among(item_ids),)).fetchall()
         for item_id, row, doc, until, formats in found:

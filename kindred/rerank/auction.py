@@ -9,7 +9,7 @@ one that is ahead makes room. An answer's draw follows from its decision's id.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -17,12 +17,6 @@ from kindred.rerank.auction_pool import Pool
 from kindred.retrieval.segments import offsets_of, places_in_runs
 from kindred.schemas.ranking import Candidates, Doubles, Mask, Rows
 from kindred.schemas.settings import AuctionSettings
-
-COLUMNS = (
-    "rows", "sources", "source_ranks", "source_scores", "merged", "features", "score",
-    "probability", "blend",
-)  # fmt: skip
-"""Of candidates, one entry each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,30 +130,9 @@ def with_pool(candidates: Candidates, pool: Pool, size: int) -> tuple[Candidates
     """
     known = candidates.queries * size + candidates.rows
     new = pool.take(~np.isin(pool.queries * size + pool.rows, known))
-    n, sources = len(new), candidates.source_ranks.shape[1]
-    more = Candidates(
-        offsets=offsets_of(np.bincount(new.queries, minlength=candidates.query_count)),
-        rows=new.rows,
-        sources=np.zeros(n, np.uint32),
-        source_ranks=np.zeros((n, sources), np.uint16),
-        source_scores=np.full((n, sources), np.nan, np.float32),
-        merged=np.zeros(n, np.float32),
-    )
-    return together(candidates, more)[0], new.queries * size + new.rows
-
-
-def together(one: Candidates, other: Candidates) -> tuple[Candidates, Rows]:
-    """(each query's entries of `one`, then those of `other`, where each stood in one + other).
-
-    Columns that either lacks are left out.
-    """
-    columns: dict[str, Any] = {}
-    for name in COLUMNS:
-        ours, theirs = getattr(one, name), getattr(other, name)
-        columns[name] = None if ours is None or theirs is None else np.concatenate([ours, theirs])
-    order = np.argsort(np.concatenate([one.queries, other.queries]), kind="stable")
-    offsets = offsets_of(np.diff(one.offsets) + np.diff(other.offsets))
-    return Candidates(offsets=offsets, **columns).take(order), order
+    offsets = offsets_of(np.bincount(new.queries, minlength=candidates.query_count))
+    more = Candidates.unfound(offsets, new.rows, candidates.source_ranks.shape[1])
+    return candidates.followed_by(more)[0], new.queries * size + new.rows
 
 
 def seated(listed: Candidates, fixed: Mask, drawn: Drawn) -> Drawn:
@@ -184,7 +157,7 @@ def placed(
     pinned = fixed & stays
     slot = _free_slots(listed, stays & ~fixed, pinned, drawn)
     slot[pinned] = listed.ranks[pinned]
-    both, entry = together(listed.take(stays), chosen)
+    both, entry = listed.take(stays).followed_by(chosen)
     slots = np.concatenate([slot[stays], drawn.places])[entry]
     order = np.lexsort((slots, both.queries))
     origin = np.concatenate([np.flatnonzero(stays), len(stays) + np.arange(len(drawn))])

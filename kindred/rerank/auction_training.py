@@ -17,7 +17,7 @@ from kindred.rerank.alternatives import try_objectives
 from kindred.rerank.auction_pool import SPACES
 from kindred.rerank.features import FEATURES
 from kindred.rerank.gate import ACTED_RANK, by_slice, verdict
-from kindred.rerank.joined_training import calibrated, most_important
+from kindred.rerank.joined_training import judged_ranker
 from kindred.rerank.judged import Judged, Parts
 from kindred.rerank.training import TrainedRanker, silent
 from kindred.schemas.ranking import Doubles
@@ -48,31 +48,14 @@ def train_on_auctions(
         "shown": -shown.position[at].astype(np.float64),
     }
     compared = by_slice(judging, judging.labels > 0, orders, seed)
-    passed, reason = verdict(compared, ACTED_RANK, rival=f"the similarity in {space}")
-    calibration, what, curves = calibrated(ranker, parts)
-    return TrainedRanker(
-        ranker=ranker,
-        calibration=calibration,
-        metrics={
-            "learned from": "auction places",
-            "trees": ranker.trees,
-            "members": dict(tried.facts),
-            "training_lists": len(parts.training.lists),
-            "stopping_lists": len(parts.stopping.lists),
-            "judging_lists": len(judging.lists),
-            "parts end": list(parts.moments),
-            "label order": parts.order.report,
-            "weights": dict(settings.weights),
-            "judged by": ACTED_RANK,
-            "judged against": f"the similarity in {space}, which stands as `merge`",
-            "compared": compared,
-            "calibrated on": what,
-            "calibration": curves,
-            "importance": most_important(ranker),
-        },
-        passed=passed,
-        reason=reason,
-    )
+    told = {
+        "learned from": "auction places",
+        "judged by": ACTED_RANK,
+        "judged against": f"the similarity in {space}, which stands as `merge`",
+        "compared": compared,
+    }
+    gate = verdict(compared, ACTED_RANK, rival=f"the similarity in {space}")
+    return judged_ranker(tried, parts, settings, gate, told)
 
 
 def similarity_of(part: Judged) -> tuple[str, Doubles]:

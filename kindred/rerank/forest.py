@@ -1,26 +1,22 @@
-"""LightGBM's trees walked by compiled code, to the same bits, in a quarter of its time.
+"""LightGBM's trees as one table of nodes that compiled code walks, to the same bits, in a quarter
+of LightGBM's time.
 
 LightGBM walks all trees for one row, and then the next: at each node the processor guesses the way
-and is wrong half of the time. Here one tree at a time meets all rows, four of them together, and a
-comparison's outcome is an address, so nothing is guessed. A missing value takes its node's default
+and is wrong half of the time. `tree_walk` guesses nothing. A missing value takes its node's default
 way because the row is held twice, with -inf and with +inf in its place, and the node reads the one
 that goes its way. Leaves lead to themselves, so that rows need not agree on when to stop.
-
-The extra `compiled` installs numba, which makes machine code of `_walk` once and keeps it beside
-this file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kindred.schemas.errors import SettingsError
+from kindred.rerank.tree_walk import Indices, Walk
 from kindred.schemas.ranking import Doubles, Floats
 
 CATEGORICAL, DEFAULT_LEFT = 1, 2
@@ -31,18 +27,6 @@ ZERO = np.float32(1e-35)
 UNTRANSFORMED = ("lambdarank", "rank_xendcg", "regression")
 """Objectives whose prediction is the plain sum; a model without one was grown by another's
 gradients, and is summed as well."""
-
-Indices = NDArray[np.uint64]
-
-
-class Walk(Protocol):
-    """The compiled loop."""
-
-    def __call__(
-        self, both: Floats, nodes: Indices, thresholds: Floats, ways: Indices, leaves: Doubles,
-        roots: Indices, depths: Indices, out: Doubles,
-    ) -> None:  # fmt: skip
-        """Add every tree's leaf to `out`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +46,7 @@ class Forest:
     depths: Indices
     """uint64[T]: steps to the deepest leaf"""
 
-    def score(self, features: Floats) -> Doubles:
+    def score(self, features: Floats, walk: Walk) -> Doubles:
         """float64[n] from float32[n, F]: what `lightgbm.Booster.predict` gives, to the bit."""
         missing, zero = np.isnan(features), np.abs(features) <= ZERO
         width = features.shape[1]
@@ -73,56 +57,11 @@ class Forest:
         np.copyto(both[:, :width], np.float32(np.inf), where=missing)
         np.copyto(both[:, width:], np.float32(-np.inf), where=missing)
         out = np.zeros(len(features))
-        compiled_walk()(
+        walk(
             both, self.columns, self.thresholds, self.ways, self.leaves, self.roots, self.depths,
             out,
         )  # fmt: skip
         return out
-
-
-@cache
-def compiled_walk() -> Walk:
-    """`_walk` as machine code; SettingsError where numba is not installed."""
-    try:
-        import numba
-    except ImportError as error:
-        raise SettingsError(
-            "needs numba: pip install 'kindred[compiled]'", "$.api.compiled_ranker"
-        ) from error
-    walk: Walk = numba.njit(nogil=True, cache=True, error_model="numpy")(_walk)
-    return walk
-
-
-def _walk(
-    both: Floats, nodes: Indices, thresholds: Floats, ways: Indices, leaves: Doubles,
-    roots: Indices, depths: Indices, out: Doubles,
-) -> None:  # fmt: skip
-    """See the module; in numba's Python. Indices are unsigned: none counts from the end."""
-    values, width, n = both.ravel(), both.shape[1], len(out)
-    whole = n - n % 4
-    for tree in range(len(roots)):
-        root, depth = roots[tree], depths[tree]
-        for row in range(0, whole, 4):
-            a = b = c = d = root
-            at_a = np.uint64(row * width)
-            at_b = np.uint64((row + 1) * width)
-            at_c = np.uint64((row + 2) * width)
-            at_d = np.uint64((row + 3) * width)
-            for _ in range(depth):
-                a = ways[np.uint64(2) * a + np.uint64(values[at_a + nodes[a]] > thresholds[a])]
-                b = ways[np.uint64(2) * b + np.uint64(values[at_b + nodes[b]] > thresholds[b])]
-                c = ways[np.uint64(2) * c + np.uint64(values[at_c + nodes[c]] > thresholds[c])]
-                d = ways[np.uint64(2) * d + np.uint64(values[at_d + nodes[d]] > thresholds[d])]
-            out[row] += leaves[a]
-            out[row + 1] += leaves[b]
-            out[row + 2] += leaves[c]
-            out[row + 3] += leaves[d]
-        for row in range(whole, n):
-            a = root
-            at_a = np.uint64(row * width)
-            for _ in range(depth):
-                a = ways[np.uint64(2) * a + np.uint64(values[at_a + nodes[a]] > thresholds[a])]
-            out[row] += leaves[a]
 
 
 def forest_of(text: str) -> Forest | None:

@@ -6,13 +6,13 @@ only; position enters as LightGBM's bias term, never as a feature.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from kindred.rerank.alternatives import grow_members, try_objectives
+from kindred.rerank.alternatives import Tried, grow_members, try_objectives
 from kindred.rerank.calibration import ALL, Calibration, fit_by_platform
 from kindred.rerank.gate import ACTED_RANK, PURCHASE_RANK, by_slice, verdict
 from kindred.rerank.judged import Known, Parts, judged_lists
@@ -55,27 +55,44 @@ def train_on_lists(
     if not any(p.bought.any() for p in (parts.training, parts.stopping, judging)):
         target, name = judging.labels > 1, ACTED_RANK
     compared = by_slice(judging, target, orders, seed)
-    passed, reason = verdict(compared, name)
+    told = {
+        "learned from": "joined impressions",
+        "objective": tried.report,
+        "middle actions": settings.middle_actions,
+        "position bias": settings.position_bias,
+        "propensity": settings.propensity,
+        "judged by": name,
+        "compared": compared,
+    }
+    return judged_ranker(tried, parts, settings, verdict(compared, name), told)
+
+
+def judged_ranker(
+    tried: Tried,
+    parts: Parts,
+    settings: RankerSettings,
+    gate: tuple[bool, str],
+    told: Mapping[str, Any],
+) -> TrainedRanker:
+    """What is kept of a ranker and the `gate`'s (passed, reason), calibrated.
+
+    The card is `told` how it was judged, and what it learned from is counted here.
+    """
+    ranker, (passed, reason) = tried.ranker, gate
     calibration, what, curves = calibrated(ranker, parts)
     return TrainedRanker(
         ranker=ranker,
         calibration=calibration,
         metrics={
-            "learned from": "joined impressions",
-            "objective": tried.report,
+            **told,
             "trees": ranker.trees,
             "members": {goal: tried.facts[goal] for goal in tried.members()},
             "training_lists": len(parts.training.lists),
             "stopping_lists": len(parts.stopping.lists),
-            "judging_lists": len(judging.lists),
+            "judging_lists": len(parts.judging.lists),
             "parts end": list(parts.moments),
             "label order": parts.order.report,
             "weights": dict(settings.weights),
-            "middle actions": settings.middle_actions,
-            "position bias": settings.position_bias,
-            "propensity": settings.propensity,
-            "judged by": name,
-            "compared": compared,
             "calibrated on": what,
             "expected_calibration_error": curves[ALL]["expected error"],
             "calibration": curves,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kindred.rerank.forest import Forest, compiled_walk, forest_of
+from kindred.rerank.forest import Forest, forest_of
 from kindred.rerank.objectives import PairObjective, pairs_of
+from kindred.rerank.tree_walk import TreeWalk
 from kindred.schemas.ranking import Doubles, Floats, Rows
 from kindred.schemas.settings import RankerSettings
 
@@ -36,12 +37,15 @@ class Member:
     std: float = 1.0
     """Of those scores."""
     forest: Forest | None = None
-    """The booster's trees for compiled code, where they are walked by it: the same scores"""
+    """The booster's trees for compiled code, where it can walk them: the same scores"""
+    walk: TreeWalk | None = None
+    """That code; as long as it is not there, LightGBM answers"""
 
     def scores(self, features: Floats) -> Doubles:
         """float64[n] of float32[n, F]: the booster's own."""
-        if self.forest is not None:
-            return self.forest.score(features)
+        walk = None if self.walk is None else self.walk.compiled
+        if self.forest is not None and walk is not None:
+            return self.forest.score(features, walk)
         return _predicted(self.booster, features)
 
 
@@ -73,18 +77,15 @@ class Ranker:
             return np.zeros((0, len(self.members)))
         return np.stack([m.scores(features) for m in self.members], axis=1)
 
-    def compiled(self) -> Ranker:
-        """The same ranker with its trees walked by compiled code, where they can be.
-
-        SettingsError where numba is not installed.
-        """
-        compiled_walk()
-        members = tuple(
-            replace(m, forest=forest_of(m.booster.model_to_string())) for m in self.members
+    def walked_by(self, walk: TreeWalk) -> Ranker:
+        """The same ranker with its trees walked by compiled code, where they can be."""
+        return replace(
+            self,
+            members=tuple(
+                replace(m, forest=forest_of(m.booster.model_to_string()), walk=walk)
+                for m in self.members
+            ),
         )
-        made = replace(self, members=members)
-        made.score(np.zeros((1, len(self.features)), np.float32))  # machine code is made or read
-        return made
 
     def contributions(self, features: Floats) -> Doubles:
         """float64[n, F + 1]: what each feature adds to a row's score (LightGBM's exact TreeSHAP).

@@ -98,20 +98,9 @@ def with_pinned(candidates: Candidates, pins: Pins) -> Candidates:
     missing = ~np.isin(pins.keys, candidates.queries * pins.size + candidates.rows)
     if not missing.any():
         return candidates
-    count = int(missing.sum())
-    owners = np.concatenate([candidates.queries, pins.owners[missing]])
-    order = np.argsort(owners, kind="stable")
-    sources = candidates.source_ranks.shape[1]
-    offsets = offsets_of(np.bincount(owners, minlength=candidates.query_count))
-    more = {
-        "rows": pins.rows[missing],
-        "sources": np.zeros(count, np.uint32),
-        "source_ranks": np.zeros((count, sources), np.uint16),
-        "source_scores": np.full((count, sources), np.nan, np.float32),
-        "merged": np.zeros(count, np.float32),
-    }
-    joined = {n: np.concatenate([getattr(candidates, n), c])[order] for n, c in more.items()}
-    return candidates.with_columns(offsets=offsets, **joined)
+    offsets = offsets_of(np.bincount(pins.owners[missing], minlength=candidates.query_count))
+    more = Candidates.unfound(offsets, pins.rows[missing], candidates.source_ranks.shape[1])
+    return candidates.followed_by(more)[0]
 
 
 def placed(candidates: Candidates, acting: Acting, pins: Pins | None) -> tuple[Rows, Mask]:

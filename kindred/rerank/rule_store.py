@@ -6,18 +6,16 @@ Serving processes poll `sequence` and read `rules` anew where it has moved.
 from __future__ import annotations
 
 import sqlite3
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from kindred.events.database import Tables, begin, connect, prepare
+from kindred.events.database import Kept, Tables
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import RulesError
-from kindred.schemas.query import RowError
+from kindred.schemas.outcome import RowError
 from kindred.schemas.rule import Effect, Rule, RuleChange, fault_in, in_each_others_way
 
 RULE_TABLES = Tables(
@@ -64,30 +62,17 @@ class RuleStore:
     RulesError.
     """
 
-    def __init__(
-        self, reader: sqlite3.Connection, writer: sqlite3.Connection, clock: Callable[[], int]
-    ) -> None:
-        self._reader, self._writer, self._clock = reader, writer, clock
-        self._reading, self._writing = threading.Lock(), threading.Lock()
+    def __init__(self, kept: Kept, clock: Callable[[], int]) -> None:
+        self._kept, self._clock = kept, clock
 
     @classmethod
     def open(cls, path: Path, clock: Callable[[], int] = micros_now) -> RuleStore:
         """Open the rules at `path`, made when missing."""
-        with _translated(f"rules {path}"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writer = connect(path)
-            try:
-                prepare(writer, RULE_TABLES, RulesError)
-                return cls(connect(path), writer, clock)
-            except BaseException:
-                writer.close()
-                raise
+        return cls(Kept(path, RULE_TABLES, RulesError), clock)
 
     def close(self) -> None:
         """Release the files."""
-        with self._writing, self._reading:
-            self._writer.close()
-            self._reader.close()
+        self._kept.close()
 
     def put(
         self,
@@ -103,7 +88,7 @@ class RuleStore:
         missing = {i for i, there in zip(named, known(named), strict=True) if not there}
         refused: list[RowError] = []
         accepted = unchanged = 0
-        with self._transaction() as db:
+        with self._kept.write() as db:
             kept = {rule.rule_id: rule for rule in _rules(db)}
             sequence, now = _sequence(db), self._clock()
             told: set[str] = set()
@@ -123,7 +108,7 @@ class RuleStore:
 
     def remove(self, rule_id: str, by: str) -> bool:
         """Remove a rule; its history stays. False where there is none."""
-        with self._transaction() as db:
+        with self._kept.write() as db:
             found = db.execute("DELETE FROM rules WHERE rule_id = ?", (rule_id,)).rowcount
             if found:
                 change = (_sequence(db) + 1, self._clock(), by, rule_id, None)
@@ -133,12 +118,12 @@ class RuleStore:
     @property
     def sequence(self) -> int:
         """Number of the latest change; 0 before the first."""
-        with self._lock_reader() as db:
+        with self._kept.read() as db:
             return _sequence(db)
 
     def rules(self) -> tuple[int, list[Rule]]:
         """(change sequence, rules by id), of one moment."""
-        with self._lock_reader() as db:
+        with self._kept.read() as db:
             db.execute("BEGIN")
             try:
                 return _sequence(db), _rules(db)
@@ -152,7 +137,7 @@ class RuleStore:
             f"SELECT sequence, at, by, rule_id, doc FROM changes {where}"
             "ORDER BY sequence DESC LIMIT ?"
         )
-        with self._lock_reader() as db:
+        with self._kept.read() as db:
             found = db.execute(question, (*told, limit)).fetchall()
         return [
             RuleChange(
@@ -161,23 +146,6 @@ class RuleStore:
             )
             for sequence, at, by, changed, doc in found
         ]  # fmt: skip
-
-    @contextmanager
-    def _lock_reader(self) -> Iterator[sqlite3.Connection]:
-        with _translated("rules"), self._reading:
-            yield self._reader
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with _translated("rules"), self._writing:
-            begin(self._writer)
-            try:
-                yield self._writer
-                self._writer.execute("COMMIT")
-            except BaseException:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
-                raise
 
 
 def _items_of(rule: Rule) -> tuple[str, ...]:
@@ -216,12 +184,3 @@ def _decode(doc: bytes, rule_id: str) -> Rule:
         return _decoder.decode(doc)
     except msgspec.MsgspecError as e:
         raise RulesError(f"the rule {rule_id!r} cannot be read: {e}") from e
-
-
-@contextmanager
-def _translated(subject: str) -> Iterator[None]:
-    """RulesError for what SQLite or the file system says."""
-    try:
-        yield
-    except (sqlite3.Error, OSError) as e:
-        raise RulesError(f"{subject}: {e}") from e

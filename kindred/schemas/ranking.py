@@ -48,6 +48,18 @@ class Candidates:
     blend: Doubles | None = field(default=None)
     """float64[n]: log scale, with ad rate and price"""
 
+    @classmethod
+    def unfound(cls, offsets: Rows, rows: Rows, sources: int, **columns: Any) -> Self:
+        """Entries that none of the recall's `sources` found; of `columns` what else is known."""
+        n = len(rows)
+        nowhere: dict[str, Any] = {
+            "sources": np.zeros(n, np.uint32),
+            "source_ranks": np.zeros((n, sources), np.uint16),
+            "source_scores": np.full((n, sources), np.nan, np.float32),
+            "merged": np.zeros(n, np.float32),
+        }
+        return cls(offsets=offsets, rows=rows, **{**nowhere, **columns})
+
     @property
     def query_count(self) -> int:
         """Q."""
@@ -91,6 +103,19 @@ class Candidates:
             for name in _COLUMNS
         }
         return replace(self, offsets=offsets, **picked)
+
+    def followed_by(self, other: Self) -> tuple[Self, Rows]:
+        """(each query's entries, then those of `other`; where each stood in the one + the other).
+
+        Columns that either lacks are left out.
+        """
+        columns: dict[str, Any] = {}
+        for name in _COLUMNS:
+            own, theirs = getattr(self, name), getattr(other, name)
+            columns[name] = None if own is None or theirs is None else np.concatenate([own, theirs])
+        order = np.argsort(np.concatenate([self.queries, other.queries]), kind="stable")
+        joined = replace(self, offsets=self.offsets + other.offsets, **columns)
+        return joined.take(order), order
 
     def sorted_by(self, key: NDArray[Any]) -> Self:
         """Each query's entries by falling `key`; ties keep their order."""

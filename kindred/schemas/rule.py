@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from kindred.schemas.base import Id, Micros, Record
 from kindred.schemas.item import Word
-from kindred.schemas.query import RowError
+from kindred.schemas.outcome import RowError
 
 MAX_PLACE = 100
 """Items of the longest answer."""

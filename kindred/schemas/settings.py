@@ -49,9 +49,10 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """What a request may take before later stages fall back to simpler ones."""
     poll_ms: Positive = 100
     """How often a serving process looks for catalogue changes and new versions."""
-    compiled_ranker: bool = False
+    compiled_ranker: bool = True
     """Walk the ranker's trees by compiled code: the same scores in a quarter of LightGBM's time.
-    Needs numba (pip install 'kindred[compiled]')."""
+    A process makes it beside its first requests, which LightGBM answers, as it does wherever the
+    code cannot be made."""
     keys: dict[str, ApiKey] = {}
     """Keys by caller's name."""
 

@@ -40,3 +40,5 @@ def test_the_measurement_tells_every_part(tmp_path: object) -> None:
         assert set(report["groups"]) == {group.name for group in GROUPS}
         assert {"features", "rank", "blend"} <= set(report["stages"])
         assert report["ratio"] > 0
+        assert report["compiled"] is True
+        assert report["lightgbm_rerank"]["p50"] > report["lightgbm"]["p50"] > 0

@@ -18,7 +18,7 @@ from kindred.events.check import Batch
 from kindred.events.log import Appended
 from kindred.schemas.clock import micros_now
 from kindred.schemas.event import Action
-from kindred.schemas.query import EventResult
+from kindred.schemas.outcome import EventResult
 
 
 class Noting(DictEngine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from kindred.api.feature_text import features_page
 from kindred.api.settings_file import load_settings
 from kindred.api.wiring import open_offline
 from kindred.rerank.features import FEATURES, SPECIFICATION
+from kindred.rerank.tree_walk import THREAD, process_walk
 from kindred.schemas.clock import micros_now
 from kindred.schemas.settings import KindredSettings
 from kindred.schemas.workspace import Workspace
@@ -52,18 +54,24 @@ def test_before_anything_was_answered_coverage_is_of_widgets(market: Workspace) 
     assert told["cos_text_session"].importance == 0
 
 
-def test_a_compiled_ranker_is_served_where_the_settings_ask_for_it(market: Workspace) -> None:
-    pytest.importorskip("numba", reason="the extra `compiled` is not installed")
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_served_ranker_is_walked_by_compiled_code_unless_the_settings_say_no(
+    market: Workspace, wanted: bool
+) -> None:
+    process_walk.cache_clear()
     settings = load_settings(market.settings, {})
-    api = msgspec.structs.replace(settings.api, compiled_ranker=True)
-    plain = open_offline(market, settings).funnel.ranker
-    compiled = open_offline(market, msgspec.structs.replace(settings, api=api)).funnel.ranker
-    assert plain is not None
-    assert compiled is not None
-    walked = [m.forest is not None for m in compiled.members]
-    assert any(walked)
+    assert settings.api.compiled_ranker
+    api = msgspec.structs.replace(settings.api, compiled_ranker=wanted)
+    ranker = open_offline(market, msgspec.structs.replace(settings, api=api)).funnel.ranker
+    assert ranker is not None
     rows = np.random.default_rng(1).normal(size=(50, len(FEATURES))).astype(np.float32)
-    np.testing.assert_array_equal(compiled.score(rows), plain.score(rows))
+    at_first = ranker.score(rows)
+    for thread in threading.enumerate():
+        if thread.name == THREAD:
+            thread.join()
+    assert (process_walk().compiled is not None) == wanted
+    assert any(m.forest is not None and m.walk is process_walk() for m in ranker.members)
+    np.testing.assert_array_equal(ranker.score(rows), at_first)
 
 
 def test_what_was_answered_is_counted_and_told_in_json(market: Workspace) -> None:

@@ -1,4 +1,5 @@
-"""Reading a SQLite file that others write: whatever its path is called, and when it is replaced."""
+"""SQLite files that others write: whatever the path is called, when one is replaced, when one
+fails."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kindred.events.database import Readers, Tables, connect, prepare, reading
+from kindred.events.database import Kept, Readers, Tables, connect, prepare, reading
 from kindred.schemas.errors import LogError
 
 TABLES = Tables("notebook", ("CREATE TABLE notes (words TEXT)",))
@@ -71,3 +72,29 @@ def test_a_file_that_was_replaced_is_opened_anew_by_every_thread(tmp_path: Path)
         path.unlink()
         assert (read(), other.submit(read).result()) == (None, None)
     readers.close()
+
+
+def _write(kept: Kept, *statements: str) -> None:
+    with kept.write() as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def test_a_write_that_fails_leaves_nothing_and_the_next_one_works(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / ODD / "notes.sqlite", TABLES, LogError)
+    with pytest.raises(LogError, match="notebook: no such table: diary"):
+        _write(kept, "INSERT INTO notes VALUES ('lost')", "INSERT INTO diary VALUES (1)")
+    _write(kept, "INSERT INTO notes VALUES ('kept')")
+    with kept.read() as db:
+        assert words(db) == ["kept"]
+    kept.close()
+
+
+def test_what_is_written_is_read_once_it_is_committed(tmp_path: Path) -> None:
+    kept = Kept(tmp_path / "notes.sqlite", TABLES, LogError)
+    with kept.write() as db, kept.read() as other:
+        db.execute("INSERT INTO notes VALUES ('hello')")
+        assert words(other) == []
+    with kept.read() as other:
+        assert words(other) == ["hello"]
+    kept.close()

@@ -30,12 +30,20 @@ from kindred.experiments.blending.frontier import (
     summed,
 )
 from kindred.experiments.blending.logged import FEWEST, logged_lists
-from kindred.experiments.blending.market import TrueMarket, purchase_chance, true_lists
+from kindred.experiments.blending.market import (
+    PRICE,
+    Learned,
+    TrueMarket,
+    purchase_chance,
+    true_lists,
+)
+from kindred.experiments.blending.pricing import FACTORS, price_rows, repriced
 from kindred.experiments.blending.report import on_log, simulated
 from kindred.experiments.blending.verdicts import concave, dominated, keeps
 from kindred.experiments.drawing import Chart, Line, svg, ticks
 from kindred.experiments.marketsim.behaviour import draw_deeds
 from kindred.experiments.marketsim.behaviour_knobs import ActionKnobs
+from kindred.rerank.blend import with_usual_price
 from kindred.rerank.calibration import Calibration
 from kindred.rerank.lambdamart import Ranker
 from kindred.schemas.decision import CandidateColumns
@@ -144,10 +152,45 @@ def test_a_simulated_report_has_every_family_with_intervals_and_verdicts(told: d
     assert rows[POWER, 1.0]["revenue"][0] > rows[POWER, 0.1]["revenue"][0] > 0
     assert any(f == BAND for f, _ in rows)
     assert len(told["runs"]) == len(told["by seed"]) == 2
+    prices = {(r["order"], r["price"]): r for r in told["repriced"]}
+    assert {order for order, _ in prices} == {"probability", "power", "expected_value"}
+    assert all(prices[order, 1.0]["sales"] == [0.0, 0.0, 0.0] for order, _ in prices)
     lines = verdict_lines(told["verdicts"])
     assert any("keeps 99 %" in line for line in lines)
     report = {"simulated": told, "logged": None, "ranker": None}
     ElementTree.fromstring(picture(report))
+
+
+@pytest.mark.parametrize("sees_price", [True, False])
+def test_a_dearer_item_is_moved_by_its_fee_and_by_what_the_ranker_thinks_of_its_price(
+    market: TrueMarket, sees_price: bool
+) -> None:
+    class OfFitAndPrice(Ranker):
+        def score(self, features: np.ndarray) -> np.ndarray:
+            return np.asarray(0.5 * features[:, 0] - 3.0 * sees_price * features[:, PRICE], float)
+
+    scores = np.linspace(-20, 20, 400)
+    curve = Calibration(scores, 0.2 / (1 + np.exp(-scores)))
+    learned = Learned(OfFitAndPrice.__new__(OfFitAndPrice), curve, {}, {})
+    lists = true_lists(market, 300, np.random.default_rng(8))
+    look = np.tile(1 / np.arange(1.0, 7.0), (300, 1))
+    for a in (0.0, 4.0):
+        settings = with_usual_price(BlendSettings(a=a), market.columns)
+        chance = np.random.default_rng(1)
+        visitor, told = repriced(market, learned, lists, look, settings, chance)
+        rows = {(r["order"], r["price"]): r for r in price_rows(visitor, told, 1, 20)}
+        rising = sorted(FACTORS)
+        plain = [rows["probability", f]["looks"][0] for f in rising]
+        by_value = [rows["expected_value", f]["looks"][0] for f in rising]
+        if a == 0:
+            assert by_value == plain
+        elif not sees_price:
+            assert by_value == sorted(by_value)
+            assert by_value[-1] > 0, "a ranker that does not see the price pays for it"
+        assert plain == sorted(plain, reverse=True)
+        assert (plain[-1] < 0) == sees_price
+        sales = [rows["probability", f]["sales"][0] for f in rising]
+        assert sales == sorted(sales, reverse=True), "people buy less of what is dearer"
 
 
 def test_logged_lists_are_blended_with_the_facts_of_their_moment() -> None:

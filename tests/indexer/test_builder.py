@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import msgspec
 import pytest
 from builders import item
 from counting import Counting
-from markets import ITEMS, Market, als, copied, new_market, quick_folder
+from markets import ITEMS, Market, als
 from qdrant_client import QdrantClient
 
 from kindred.indexer.build import build_index, rollback
@@ -43,23 +42,6 @@ class Orders:
     def __call__(self) -> Ordered:
         self.started.append(Ordered())
         return self.started[-1]
-
-
-@pytest.fixture(scope="module")
-def built() -> Iterator[Market]:
-    with quick_folder() as folder:
-        market = new_market(folder / "w")
-        market.build()
-        yield market
-        market.close()
-
-
-@pytest.fixture
-def market(built) -> Iterator[Market]:
-    with quick_folder() as folder:
-        market = copied(built, folder / "w")
-        yield market
-        market.close()
 
 
 def builder(market: Market, orders: Orders | None = None, **given: object) -> Builder:

@@ -150,7 +150,7 @@ def test_a_thread_asks_of_listings_while_another_does(catalogue: Catalogue, tmp_
     listings = Listings(tmp_path / "catalogue.sqlite")
     others = sqlite3.connect(tmp_path / "catalogue.sqlite", isolation_level=None)
     others.execute("BEGIN IMMEDIATE")
-    with catalogue._reading, ThreadPoolExecutor(4) as threads:
+    with catalogue._kept.read(), ThreadPoolExecutor(4) as threads:
         asked = [threads.submit(listings.facts_at, [f"x{n}"], [NOW]) for n in range(50)]
         assert {future.result(30)[0] for future in asked} == {Facts(1, None, 0, "home")}
     others.close()

@@ -17,7 +17,7 @@ from counting import Counting
 
 from kindred.indexer.encoders import run
 from kindred.indexer.encoders.attributes import AttributesEncoder
-from kindred.indexer.encoders.cache import EncodingCache
+from kindred.indexer.encoders.cache import CACHE_TABLES, EncodingCache
 from kindred.indexer.encoders.run import RETRY_AFTER, encode_missing
 from kindred.schemas.errors import ArtefactError
 from kindred.schemas.settings import AttributesEncoderSettings
@@ -206,3 +206,19 @@ def test_a_damaged_cache_says_that_it_may_be_deleted(tmp_path):
     (tmp_path / "encodings.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(ArtefactError, match="may be deleted"):
         EncodingCache(tmp_path / "encodings.sqlite")
+
+
+def test_a_cache_from_before_formats_were_numbered_keeps_its_vectors(tmp_path):
+    path = tmp_path / "encodings.sqlite"
+    key, vector = b"k" * 16, np.arange(4, dtype=np.float32)
+    with sqlite3.connect(path) as old:
+        old.execute("PRAGMA journal_mode = WAL")
+        old.executescript(CACHE_TABLES.steps[0])
+        old.execute("INSERT INTO versions (space, version) VALUES ('text', 'v')")
+        old.execute("INSERT INTO encodings VALUES (1, ?, ?, NULL, 1)", [key, vector.tobytes()])
+    cache = EncodingCache(path)
+    cache.put("text", "v", [b"l" * 16], vector[None] + 1, at=2)
+    found = cache.get("text", "v", [key, b"l" * 16, b"m" * 16], 4)
+    assert found.present.tolist() == [True, True, False]
+    np.testing.assert_array_equal(found.vectors[:2], [vector, vector + 1])
+    cache.close()

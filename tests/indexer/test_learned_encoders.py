@@ -23,7 +23,7 @@ from kindred.indexer.encoders.run import RETRY_AFTER, Encodings, encode_missing
 from kindred.indexer.models import ModelStore
 from kindred.indexer.representations import RECIPES, SPACES, Recipe
 from kindred.schemas.item import Item
-from kindred.schemas.query import RowError
+from kindred.schemas.outcome import RowError
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from builders import item
 from counting import Counting
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from markets import ITEMS, Market, copied, nearest, new_market, quick_folder
+from markets import ITEMS, Market, copied, nearest, quick_folder
 from qdrant_client import QdrantClient
 
 from kindred.indexer import live as live_module
@@ -33,23 +33,6 @@ from kindred.schemas.query import Filters
 from kindred.schemas.settings import StoreSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def built() -> Iterator[Market]:
-    with quick_folder() as folder:
-        market = new_market(folder / "w")
-        market.build()
-        yield market
-        market.close()
-
-
-@pytest.fixture
-def market(built) -> Iterator[Market]:
-    with quick_folder() as folder:
-        market = copied(built, folder / "w")
-        yield market
-        market.close()
 
 
 @pytest.fixture

@@ -8,14 +8,25 @@ import lightgbm
 import numpy as np
 import pytest
 
-from kindred.rerank import forest
-from kindred.rerank.forest import compiled_walk, forest_of
+from kindred.rerank.forest import forest_of
 from kindred.rerank.lambdamart import Member, Ranker
-from kindred.schemas.errors import SettingsError
+from kindred.rerank.tree_walk import TreeWalk, Walk
 from kindred.schemas.ranking import Floats
 
-pytest.importorskip("numba", reason="the extra `compiled` is not installed")
 F = 6
+
+
+@pytest.fixture(scope="module")
+def walk() -> TreeWalk:
+    made = TreeWalk()
+    made.prepare()
+    return made
+
+
+@pytest.fixture(scope="module")
+def loop(walk: TreeWalk) -> Walk:
+    assert walk.compiled is not None
+    return walk.compiled
 
 
 def rows(count: int, seed: int, *, missing: bool) -> Floats:
@@ -54,23 +65,23 @@ def edges(text: str, seed: int) -> Floats:
 
 @pytest.mark.parametrize("missing", [True, False])
 @pytest.mark.parametrize("leaves", [2, 31])
-def test_scores_are_those_of_lightgbm_to_the_bit(missing: bool, leaves: int) -> None:
+def test_scores_are_those_of_lightgbm_to_the_bit(missing: bool, leaves: int, loop: Walk) -> None:
     text = grown(rows(2000, 2, missing=missing), num_leaves=leaves)
     walked = forest_of(text)
     assert walked is not None
     booster = lightgbm.Booster(model_str=text)
     for asked in (edges(text, 3), rows(7, 4, missing=True), rows(1, 5, missing=missing)):
         expected = booster.predict(asked, num_threads=1)
-        np.testing.assert_array_equal(walked.score(asked), expected)
+        np.testing.assert_array_equal(walked.score(asked, loop), expected)
 
 
-def test_a_tree_that_found_nothing_to_split_is_one_leaf() -> None:
+def test_a_tree_that_found_nothing_to_split_is_one_leaf(loop: Walk) -> None:
     text = grown(np.zeros((100, F), np.float32), trees=3)
     walked = forest_of(text)
     assert walked is not None
     asked = rows(9, 1, missing=True)
     expected = lightgbm.Booster(model_str=text).predict(asked)
-    np.testing.assert_array_equal(walked.score(asked), expected)
+    np.testing.assert_array_equal(walked.score(asked, loop), expected)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +100,7 @@ def test_trees_of_another_kind_are_left_to_lightgbm(params: dict[str, Any]) -> N
     assert forest_of(text) is None
 
 
-def test_a_compiled_ranker_scores_alike_and_leaves_some_members_to_lightgbm() -> None:
+def test_a_ranker_scores_alike_and_leaves_some_members_to_lightgbm(walk: TreeWalk) -> None:
     features = rows(2000, 2, missing=True)
     members = tuple(
         Member(
@@ -99,15 +110,7 @@ def test_a_compiled_ranker_scores_alike_and_leaves_some_members_to_lightgbm() ->
         for objective, weight in (("lambdarank", 1.0), ("binary", 0.5))
     )  # fmt: skip
     ranker = Ranker(members, tuple(f"f{i}" for i in range(F)))
-    compiled = ranker.compiled()
-    assert [m.forest is not None for m in compiled.members] == [True, False]
-    np.testing.assert_array_equal(compiled.score(features), ranker.score(features))
-    assert compiled.score(features[:0]).shape == (0,)
-
-
-def test_without_numba_the_setting_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled_walk.cache_clear()
-    monkeypatch.setitem(__import__("sys").modules, "numba", None)
-    with pytest.raises(SettingsError, match="kindred\\[compiled\\]") as caught:
-        forest.compiled_walk()
-    assert caught.value.path == "$.api.compiled_ranker"
+    walked = ranker.walked_by(walk)
+    assert [m.forest is not None for m in walked.members] == [True, False]
+    np.testing.assert_array_equal(walked.score(features), ranker.score(features))
+    assert walked.score(features[:0]).shape == (0,)

@@ -15,14 +15,7 @@ from kindred.schemas.ranking import Candidates
 
 def candidates(lengths: list[int]) -> Candidates:
     n = sum(lengths)
-    return Candidates(
-        offsets=offsets_of(np.array(lengths)),
-        rows=np.arange(n),
-        sources=np.zeros(n, np.uint32),
-        source_ranks=np.zeros((n, len(SOURCES)), np.uint16),
-        source_scores=np.zeros((n, len(SOURCES)), np.float32),
-        merged=np.linspace(1, 0, n, dtype=np.float32),
-    )
+    return Candidates.unfound(offsets_of(np.array(lengths)), np.arange(n), len(SOURCES))
 
 
 def test_ndcg_is_scikit_learns():

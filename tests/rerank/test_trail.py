@@ -11,14 +11,7 @@ from kindred.schemas.ranking import Candidates
 
 def listed(*rows: int) -> Candidates:
     n = len(rows)
-    return Candidates(
-        offsets=np.array([0, n]),
-        rows=np.array(rows, np.int64),
-        sources=np.ones(n, np.uint32),
-        source_ranks=np.zeros((n, len(SOURCES)), np.uint16),
-        source_scores=np.full((n, len(SOURCES)), np.nan, np.float32),
-        merged=np.linspace(1, 0, n).astype(np.float32),
-    )
+    return Candidates.unfound(np.array([0, n]), np.array(rows, np.int64), len(SOURCES))
 
 
 def test_places_are_told_as_far_down_as_a_row_came():

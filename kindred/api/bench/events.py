@@ -20,8 +20,8 @@ from kindred.api.supervisor import Parts, Supervisor
 from kindred.indexer.catalogue import Catalogue
 from kindred.schemas.clock import micros_now
 from kindred.schemas.item import Item
+from kindred.schemas.outcome import EventResult
 from kindred.schemas.progress import Progress
-from kindred.schemas.query import EventResult
 from kindred.schemas.settings import ApiSettings, EncoderSettings, KindredSettings
 from kindred.schemas.workspace import Workspace
 

@@ -1,4 +1,4 @@
-"""`kindred bench rerank`: what ordering 300 candidates costs, beside the trees alone.
+"""`kindred bench rerank`: what ordering 300 candidates costs as it is served, beside LightGBM.
 
 In one process and thread. Everything that is timed alone meets another question than the one just
 ordered, so that none finds its rows in the cache.
@@ -22,7 +22,7 @@ from kindred.rerank.calibration import Calibration
 from kindred.rerank.features import FEATURES, GROUPS, Context, assemble
 from kindred.rerank.funnel import Funnel, order
 from kindred.rerank.lambdamart import Ranker
-from kindred.schemas.errors import SettingsError
+from kindred.rerank.tree_walk import process_walk
 from kindred.schemas.progress import Progress
 from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import BlendSettings, RankerSettings, RecallSettings
@@ -50,6 +50,8 @@ class RerankBench(msgspec.Struct, frozen=True, kw_only=True):
     clock: str
     """`wall`, or `cpu`: time that the thread was running, whatever else the machine did"""
     machine: dict[str, str]
+    compiled: bool
+    """Whether compiled code walks the trees, as it does in service wherever it can be made."""
     rerank: Spread
     """All of the funnel behind recall: features, trees, calibration, blend, what follows."""
     stages: dict[str, Spread]
@@ -58,14 +60,14 @@ class RerankBench(msgspec.Struct, frozen=True, kw_only=True):
     """Features alone."""
     groups: dict[str, Spread]
     """Of it, by group."""
+    trees_alone: Spread
+    """The trees, as `rerank` walks them."""
     lightgbm: Spread
-    """`lightgbm.predict` alone."""
+    """`lightgbm.predict` alone, of the same trees."""
+    lightgbm_rerank: Spread
+    """All of it with that."""
     ratio: float
     """Median of `rerank` in medians of `lightgbm`."""
-    compiled: Spread | None = None
-    """The trees walked by compiled code, where it is installed."""
-    compiled_rerank: Spread | None = None
-    """All of it with those."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,17 +91,18 @@ def run_rerank(plan: Plan, now: int, progress: Progress) -> RerankBench:
     with progress.task("trees", plan.trees) as on_tree:
         booster = grow(features[:TRAINED_ON], plan.trees, settings.leaves, plan.seed, on_tree)
     ranker = Ranker.of(booster)
+    walk = process_walk()
+    walk.prepare()
     scores = np.sort(np.concatenate([ranker.score(f) for f in features[:TRAINED_ON]]))
     funnel = Funnel(
         corpus=corpus,
         recall=RecallSettings(),
         blend=with_usual_price(BlendSettings(), corpus.columns),
-        ranker=ranker,
+        ranker=ranker.walked_by(walk),
         calibration=Calibration(scores[::500], np.geomspace(1e-4, 0.3, len(scores[::500]))),
     )
-    compiled = compiled_or_none(ranker)
     with progress.task("requests", plan.requests) as done:
-        took, stages = timed(funnel, compiled, asked, features, CLOCKS[plan.clock], done)
+        took, stages = timed(funnel, ranker, asked, features, CLOCKS[plan.clock], done)
     medians = {name: float(np.median(values)) for name, values in took.items()}
     return RerankBench(
         items=plan.items,
@@ -111,23 +114,16 @@ def run_rerank(plan: Plan, now: int, progress: Progress) -> RerankBench:
         seed=plan.seed,
         clock=plan.clock,
         machine=machine(),
+        compiled=walk.compiled is not None,
         rerank=Spread.of(took["rerank"]),
         stages={name: Spread.of(values) for name, values in stages.items()},
         assembly=Spread.of(took["assembly"]),
         groups={group.name: Spread.of(took[group.name]) for group in GROUPS},
+        trees_alone=Spread.of(took["trees"]),
         lightgbm=Spread.of(took["lightgbm"]),
-        compiled=None if compiled is None else Spread.of(took["compiled"]),
-        compiled_rerank=None if compiled is None else Spread.of(took["compiled rerank"]),
+        lightgbm_rerank=Spread.of(took["lightgbm rerank"]),
         ratio=round(medians["rerank"] / medians["lightgbm"], 3),
     )
-
-
-def compiled_or_none(ranker: Ranker) -> Ranker | None:
-    """The ranker with compiled trees, where numba is installed."""
-    try:
-        return ranker.compiled()
-    except SettingsError:
-        return None
 
 
 def grow(
@@ -159,7 +155,7 @@ def grow(
 
 def timed(
     funnel: Funnel,
-    compiled: Ranker | None,
+    lightgbm: Ranker,
     asked: Sequence[Asked],
     features: Sequence[Floats],
     clock: Callable[[], float],
@@ -188,16 +184,14 @@ def timed(
             done(1)
             for name, ms in ranked.ms.items():
                 stages.setdefault(name, []).append(ms)
-        other = features[(i + n // 2) % n]
-        lap("lightgbm", partial(funnel.ranker.score, other), counts)
-        if compiled is not None:
-            lap("compiled", partial(compiled.score, features[(i + n // 5) % n]), counts)
-            away = asked[(i + n // 7) % n]
-            again = partial(
-                order, replace(funnel, ranker=compiled), away.queries, away.candidates, k=K,
-                until="blend", clock=clock,
-            )  # fmt: skip
-            lap("compiled rerank", again, counts)
+        lap("trees", partial(funnel.ranker.score, features[(i + n // 2) % n]), counts)
+        lap("lightgbm", partial(lightgbm.score, features[(i + n // 5) % n]), counts)
+        away = asked[(i + n // 7) % n]
+        again = partial(
+            order, replace(funnel, ranker=lightgbm), away.queries, away.candidates, k=K,
+            until="blend", clock=clock,
+        )  # fmt: skip
+        lap("lightgbm rerank", again, counts)
         away = asked[(i + n // 3) % n]
         context = Context(away.queries, away.candidates, funnel.corpus)
         lap("assembly", partial(assemble, context), counts)

@@ -12,7 +12,8 @@ from kindred.api.cli.bench_decisions import decisions
 from kindred.api.cli.bench_events import crash, events
 from kindred.api.cli.bench_freshness import freshness
 from kindred.api.cli.bench_rerank import rerank
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.measuring import items_option, report_options, seed_option, tell
+from kindred.api.cli.output import print_table, terminal_progress
 
 if TYPE_CHECKING:
     from kindred.api.bench.report import SimilarBench, Spread
@@ -31,10 +32,7 @@ command.add_command(rerank)
 
 
 @command.command()
-@click.option(
-    "--items", default=100_000, show_default=True, type=click.IntRange(1_000),
-    help="Items of the marketplace.",
-)  # fmt: skip
+@items_option
 @click.option(
     "--requests", default=600, show_default=True, type=click.IntRange(30),
     help="Latency requests, over all rounds.",
@@ -43,9 +41,8 @@ command.add_command(rerank)
 @click.option("--seconds", default=5.0, show_default=True, help="Length of a throughput round.")
 @click.option("--changes", default=20, show_default=True, help="Items put and withdrawn.")
 @click.option("--only", type=click.Choice(["latency"]), help="Leave out what else there is.")
-@click.option("--seed", default=7, show_default=True, help="Seed of the marketplace.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
-@json_option
+@seed_option
+@report_options
 @click.pass_obj
 def similar(
     context: dict[str, Path],
@@ -66,7 +63,6 @@ def similar(
     from kindred.api.supervisor import ONE_THREAD
 
     os.environ.update(ONE_THREAD)  # the parts are timed in this process, as in a worker
-    from kindred.api.bench.report import write_result
     from kindred.api.bench.run import run_similar
     from kindred.api.bench.similar import Plan
     from kindred.api.telemetry import configure_logging
@@ -81,11 +77,7 @@ def similar(
         terminal_progress(),
         latency_only=only == "latency",
     )
-    write_result(result, output)
-    if as_json:
-        print_json(result)
-    else:
-        _show(result)
+    tell(result, output, as_json, _show)
 
 
 def _show(result: SimilarBench) -> None:

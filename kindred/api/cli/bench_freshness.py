@@ -7,23 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.measuring import items_option, report_options, seed_option, tell
+from kindred.api.cli.output import print_table, terminal_progress
 
 if TYPE_CHECKING:
     from kindred.api.bench.freshness import FreshnessBench
 
 
 @click.command()
-@click.option(
-    "--items", default=100_000, show_default=True, type=click.IntRange(1_000),
-    help="Items of the marketplace.",
-)  # fmt: skip
+@items_option
 @click.option(
     "--events", default=300, show_default=True, type=click.IntRange(20), help="Events sent."
 )
-@click.option("--seed", default=7, show_default=True, help="Seed of the marketplace.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
-@json_option
+@seed_option
+@report_options
 @click.pass_obj
 def freshness(
     context: dict[str, Path],
@@ -38,17 +35,12 @@ def freshness(
     The marketplace is that of `bench similar`, below the workspace's folder `bench`.
     """
     from kindred.api.bench.freshness import run_freshness
-    from kindred.api.bench.report import write_result
     from kindred.api.telemetry import configure_logging
 
     configure_logging()
     below = context["workspace"] / "bench"
     result = run_freshness(below, items, events, seed, terminal_progress())
-    write_result(result, output)
-    if as_json:
-        print_json(result)
-    else:
-        _show(result)
+    tell(result, output, as_json, _show)
 
 
 def _show(result: FreshnessBench) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from kindred.api.cli.output import json_option, print_json, print_table, terminal_progress
+from kindred.api.cli.measuring import items_option, report_options, seed_option, tell
+from kindred.api.cli.output import print_table, terminal_progress
 
 if TYPE_CHECKING:
     from kindred.api.bench.report import Spread
@@ -16,10 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--items", default=100_000, show_default=True, type=click.IntRange(1_000),
-    help="Items of the marketplace.",
-)  # fmt: skip
+@items_option
 @click.option(
     "--candidates", default=300, show_default=True, type=click.IntRange(1), help="Of a request."
 )
@@ -33,9 +31,8 @@ if TYPE_CHECKING:
     "--clock", default="wall", show_default=True, type=click.Choice(["wall", "cpu"]),
     help="What is told: `cpu` leaves out what other processes take, on a machine that is not idle.",
 )  # fmt: skip
-@click.option("--seed", default=7, show_default=True, help="Seed of the marketplace.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
-@json_option
+@seed_option
+@report_options
 def rerank(
     items: int,
     candidates: int,
@@ -53,7 +50,6 @@ def rerank(
     from kindred.api.supervisor import ONE_THREAD
 
     os.environ.update(ONE_THREAD)
-    from kindred.api.bench.report import write_result
     from kindred.api.bench.rerank import Plan, run_rerank
     from kindred.schemas.clock import micros_now
 
@@ -61,11 +57,7 @@ def rerank(
         items=items, candidates=candidates, trees=trees, requests=requests, seed=seed, clock=clock
     )
     result = run_rerank(plan, micros_now(), terminal_progress())
-    write_result(result, output)
-    if as_json:
-        print_json(result)
-    else:
-        _show(result)
+    tell(result, output, as_json, _show)
 
 
 def _show(result: RerankBench) -> None:
@@ -76,10 +68,11 @@ def _show(result: RerankBench) -> None:
     )
     rows: list[tuple[str, Spread]] = [("re-ranking", result.rerank)]
     rows += [(f"  {name}", spread) for name, spread in result.stages.items()]
-    rows += [("alone: lightgbm", result.lightgbm), ("alone: assembly", result.assembly)]
+    rows += [("alone: features", result.assembly)]
     rows += [(f"  {name}", spread) for name, spread in result.groups.items()]
-    if result.compiled is not None and result.compiled_rerank is not None:
-        rows += [("alone: compiled trees", result.compiled)]
-        rows += [("re-ranking with those", result.compiled_rerank)]
+    walked = "compiled" if result.compiled else "LightGBM's"
+    rows += [(f"alone: trees, {walked}", result.trees_alone)]
+    rows += [("alone: lightgbm.predict", result.lightgbm)]
+    rows += [("re-ranking with that", result.lightgbm_rerank)]
     print_table(title, ("", "p50", "p95", "p99"), [(n, s.p50, s.p95, s.p99) for n, s in rows])
-    click.echo(f"re-ranking p50 is {result.ratio} × that of its trees")
+    click.echo(f"re-ranking p50 is {result.ratio} × that of lightgbm.predict alone")

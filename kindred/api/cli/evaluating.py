@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,17 @@ from kindred.api.cli.evaluating_blend import blend
 from kindred.api.cli.evaluating_diversity import diversity
 from kindred.api.cli.evaluating_ranking import ranking
 from kindred.api.cli.evaluating_representations import representations
-from kindred.api.cli.output import (
-    json_option,
-    print_json,
-    print_table,
-    terminal_progress,
-    write_report,
+from kindred.api.cli.measuring import (
+    interval,
+    many,
+    opened,
+    print_notes_of,
+    repeats_option,
+    report_options,
+    split_option,
+    tell,
 )
+from kindred.api.cli.output import print_table, terminal_progress
 
 
 @click.group()
@@ -32,35 +36,22 @@ command.add_command(ranking)
 command.add_command(representations)
 
 
-def numbers(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    """`10,20` as numbers."""
-    try:
-        ks = tuple(int(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter("must be numbers such as 10,20") from None
-    if not all(1 <= k <= 500 for k in ks):
-        raise click.BadParameter("every k must be between 1 and 500")
-    return ks
+lengths = many(
+    int, lambda k: 1 <= k <= 500, such_as="10,20", must="every k must be between 1 and 500"
+)
 
 
 @command.command("next-item")
+@split_option("-28d")
 @click.option(
-    "--train-until", "until", default="-28d", show_default=True,
-    help="Split: a time, `-28d` before the last event, or `95%` of the events.",
-)  # fmt: skip
-@click.option(
-    "--k", "ks", default="10,20", show_default=True, callback=numbers, help="List lengths."
+    "--k", "ks", default="10,20", show_default=True, callback=lengths, help="List lengths."
 )
 @click.option(
     "--queries", type=click.IntRange(1), default=10_000, show_default=True,
     help="Sessions asked at most, drawn with the seed.",
 )  # fmt: skip
-@click.option(
-    "--repeats/--no-repeats", default=None,
-    help="Whether an item of the session may be the answer (default: where the log shows it).",
-)  # fmt: skip
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON to write.")
-@json_option
+@repeats_option
+@report_options
 @click.pass_obj
 def next_item(
     context: dict[str, Path],
@@ -77,20 +68,14 @@ def next_item(
     bootstrap over visitors, and the difference of the ranked answer to the best single source and
     to the best simple baseline is paired.
     """
-    from kindred.api.wiring import evaluate_next_item, load_settings
-    from kindred.schemas.workspace import Workspace
+    from kindred.api.wiring import evaluate_next_item
 
-    workspace = Workspace(context["workspace"])
-    settings = load_settings(workspace.settings, os.environ)
+    workspace, settings = opened(context)
     report = evaluate_next_item(
         workspace, settings, terminal_progress(), until=until, ks=ks, queries=queries,
         repeats=repeats,
     )  # fmt: skip
-    write_report(output, report)
-    if as_json:
-        print_json(report)
-    else:
-        print_next_item(report, ks)
+    tell(report, output, as_json, partial(print_next_item, ks=ks))
 
 
 @command.command("shown-lists")
@@ -99,7 +84,7 @@ def next_item(
     help="Split: a time, `-7d` before the last list, or a share of the lists.",
 )  # fmt: skip
 @click.option(
-    "--k", "ks", default="5,10", show_default=True, callback=numbers, help="List lengths of NDCG."
+    "--k", "ks", default="5,10", show_default=True, callback=lengths, help="List lengths of NDCG."
 )
 @click.option(
     "--seeds", type=click.IntRange(1, 20), default=3, show_default=True,
@@ -109,8 +94,7 @@ def next_item(
     "--lists", type=click.IntRange(2), default=100_000, show_default=True,
     help="Later lists at most, drawn with the seed.",
 )  # fmt: skip
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON to write.")
-@json_option
+@report_options
 @click.pass_obj
 def shown_lists(
     context: dict[str, Path],
@@ -128,26 +112,19 @@ def shown_lists(
     Intervals are 95 % bootstrap over visitors, differences are paired, and lists in random order
     are told apart: no position favours anything there.
     """
-    from kindred.api.wiring import evaluate_shown_lists, load_settings
-    from kindred.schemas.workspace import Workspace
+    from kindred.api.wiring import evaluate_shown_lists
 
-    workspace = Workspace(context["workspace"])
-    settings = load_settings(workspace.settings, os.environ)
+    workspace, settings = opened(context)
     report = evaluate_shown_lists(
         workspace, settings, terminal_progress(), until=until, ks=ks, seeds=seeds, lists=lists
     )
-    write_report(output, report)
-    if as_json:
-        print_json(report)
-    else:
-        print_shown_lists(report, ks)
+    tell(report, output, as_json, partial(print_shown_lists, ks=ks))
 
 
 def print_shown_lists(report: dict[str, Any], ks: tuple[int, ...]) -> None:
     """A table for all lists and one for those in random order, then the ranker's leads."""
     names = ["purchase rank", "purchase MRR", *(f"NDCG@{k}" for k in ks)]
-    for note in report["notes"]:
-        click.echo(f"Note: {note}")
+    print_notes_of(report)
     for label, found in report["slices"].items():
         title = (
             f"Shown lists after {report['train_until']}, {label}: {found['lists']:,}, "
@@ -193,9 +170,3 @@ def print_next_item(report: dict[str, Any], ks: tuple[int, ...]) -> None:
             f"{report['served']} - {label} ({d['method']}): HR@{ks[0]} {lead[0]:+.4f} "
             f"[{lead[1]:+.4f}, {lead[2]:+.4f}]{share}, {verdict}"
         )
-
-
-def interval(values: list[float]) -> str:
-    """`0.1050 ±0.0075`"""
-    mean, low, high = values
-    return f"{mean:.4f} ±{(high - low) / 2:.4f}"

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kindred.api.cli.output import (
-    json_option,
-    print_json,
-    print_table,
-    terminal_progress,
-    write_report,
-)
+from kindred.api.cli.measuring import opened, print_notes_of, tell
+from kindred.api.cli.output import json_option, print_table, terminal_progress
 
 
 @click.command("blend")
@@ -58,28 +52,20 @@ def blend(
     with 95 % bootstrap intervals over visitors.
     """
     from kindred.api.blending import evaluate_blend
-    from kindred.api.wiring import load_settings
-    from kindred.schemas.workspace import Workspace
 
-    workspace = Workspace(context["workspace"])
-    settings = load_settings(workspace.settings, os.environ)
+    workspace, settings = opened(context)
     report = evaluate_blend(workspace, settings, terminal_progress(), **wanted)
-    write_report(output, report)
     if picture is not None:
         from kindred.api.blending import picture as drawn
 
         picture.parent.mkdir(parents=True, exist_ok=True)
         picture.write_text(drawn(report))
-    if as_json:
-        print_json(report)
-    else:
-        print_blend(report)
+    tell(report, output, as_json, print_blend)
 
 
 def print_blend(report: Mapping[str, Any]) -> None:
     """A table and verdicts for each part that there is."""
-    for note in report["notes"]:
-        click.echo(f"Note: {note}")
+    print_notes_of(report)
     for part in ("simulated", "logged"):
         found = report[part]
         if found is None:

@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kindred.api.cli.output import (
-    json_option,
-    print_json,
-    print_table,
-    terminal_progress,
-    write_report,
+from kindred.api.cli.measuring import (
+    many,
+    opened,
+    print_notes_of,
+    repeats_option,
+    report_options,
+    split_option,
+    tell,
 )
+from kindred.api.cli.output import print_table, terminal_progress
 
-
-def strengths(_: click.Context, __: click.Parameter, value: str) -> tuple[float, ...]:
-    """`0.1,0.5` as numbers."""
-    try:
-        told = tuple(float(part) for part in value.split(","))
-    except ValueError:
-        raise click.BadParameter("must be numbers such as 0.1,0.5") from None
-    if not all(0 < strength <= 100 for strength in told):
-        raise click.BadParameter("every strength must be above 0 and at most 100")
-    return told
+strengths = many(
+    float, lambda told: 0 < told <= 100, such_as="0.1,0.5",
+    must="every strength must be above 0 and at most 100",
+)  # fmt: skip
 
 
 @click.command("diversity")
-@click.option(
-    "--train-until", "until", default="-28d", show_default=True,
-    help="Split: a time, `-28d` before the last event, or `95%` of the events.",
-)  # fmt: skip
+@split_option("-28d")
 @click.option("--k", type=click.IntRange(1, 100), default=6, show_default=True, help="Places.")
 @click.option(
     "--strengths", "told", default="0.05,0.1,0.2,0.4,0.8", show_default=True, callback=strengths,
@@ -42,12 +35,8 @@ def strengths(_: click.Context, __: click.Parameter, value: str) -> tuple[float,
     "--queries", type=click.IntRange(1), default=5_000, show_default=True,
     help="Sessions asked at most, drawn with the seed.",
 )  # fmt: skip
-@click.option(
-    "--repeats/--no-repeats", default=None,
-    help="Whether an item of the session may be the answer (default: where the log shows it).",
-)  # fmt: skip
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON to write.")
-@json_option
+@repeats_option
+@report_options
 @click.pass_obj
 def diversity(
     context: dict[str, Path],
@@ -65,26 +54,19 @@ def diversity(
     Ad rates are left out. Differences are to the order as it is, paired, with 95 % bootstrap
     intervals over visitors.
     """
-    from kindred.api.wiring import evaluate_diversity, load_settings
-    from kindred.schemas.workspace import Workspace
+    from kindred.api.wiring import evaluate_diversity
 
-    workspace = Workspace(context["workspace"])
-    settings = load_settings(workspace.settings, os.environ)
+    workspace, settings = opened(context)
     report = evaluate_diversity(
         workspace, settings, terminal_progress(), until=until, k=k, strengths=told,
         queries=queries, repeats=repeats,
     )  # fmt: skip
-    write_report(output, report)
-    if as_json:
-        print_json(report)
-    else:
-        print_diversity(report)
+    tell(report, output, as_json, print_diversity)
 
 
 def print_diversity(report: dict[str, Any]) -> None:
     """One row for each price."""
-    for note in report["notes"]:
-        click.echo(f"Note: {note}")
+    print_notes_of(report)
     names = list(report["rows"][0]["mean"])
     rows = [
         (

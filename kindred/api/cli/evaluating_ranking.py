@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kindred.api.cli.output import (
-    json_option,
-    print_json,
-    print_table,
-    terminal_progress,
-    write_report,
-)
+from kindred.api.cli.measuring import many, opened, print_notes_of, report_options, tell
+from kindred.api.cli.output import print_table, terminal_progress
+
+sizes_of = many(int, lambda size: size >= 1, such_as="30,100", must="must be at least 1")
 
 
-def purchases_of(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    """`30,100` as numbers."""
-    try:
-        found = tuple(sorted({int(part) for part in value.split(",")}))
-    except ValueError:
-        raise click.BadParameter("must be numbers such as 30,100") from None
-    if found[0] < 1:
-        raise click.BadParameter("must be at least 1")
-    return found
+def rising(context: click.Context, option: click.Parameter, value: str) -> tuple[int, ...]:
+    """Sizes in order, each once."""
+    return tuple(sorted(set(sizes_of(context, option, value))))
 
 
 @click.command("ranking")
@@ -50,11 +40,11 @@ def purchases_of(_: click.Context, __: click.Parameter, value: str) -> tuple[int
     help="positions: draws of simulated clicks.",
 )  # fmt: skip
 @click.option(
-    "--users", default="1,10", show_default=True, callback=purchases_of,
+    "--users", default="1,10", show_default=True, callback=rising,
     help="positions: users who click through each query.",
 )  # fmt: skip
 @click.option(
-    "--purchases", default="30,100,300,1000", show_default=True, callback=purchases_of,
+    "--purchases", default="30,100,300,1000", show_default=True, callback=rising,
     help="curve: purchases to learn from.",
 )  # fmt: skip
 @click.option(
@@ -69,8 +59,7 @@ def purchases_of(_: click.Context, __: click.Parameter, value: str) -> tuple[int
     "--draws", type=click.IntRange(1, 100), default=3, show_default=True,
     help="curve: draws of the lists to learn from, for each market and size.",
 )  # fmt: skip
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON to write.")
-@json_option
+@report_options
 @click.pass_obj
 def ranking(
     context: dict[str, Path],
@@ -90,30 +79,21 @@ def ranking(
     markets, by platform. What is simulated says so. The workspace keeps encodings and markets.
     """
     from kindred.api.ranking import SUITES, Sizes, evaluate_ranking
-    from kindred.api.settings_file import load_settings
-    from kindred.schemas.workspace import Workspace
 
-    workspace = Workspace(context["workspace"])
-    settings = load_settings(workspace.settings, os.environ)
+    workspace, settings = opened(context)
     report = evaluate_ranking(
         workspace, settings, terminal_progress(), data=data, sizes=Sizes(users=users, **sizes),
         suites=[name for name in SUITES if suite in (name, "all")],
     )  # fmt: skip
-    write_report(output, report)
-    if as_json:
-        print_json(report)
-    else:
-        print_ranking(report)
+    tell(report, output, as_json, print_ranking)
 
 
 def print_ranking(report: dict[str, Any]) -> None:
     """Each suite's tables, then its verdicts."""
     show = {"chorus": print_chorus, "positions": print_positions, "curve": print_curve}
-    for note in report["notes"]:
-        click.echo(f"Note: {note}")
+    print_notes_of(report)
     for name, found in report["suites"].items():
-        for note in found.get("notes", []):
-            click.echo(f"Note: {note}")
+        print_notes_of(found)
         show[name](found)
         for verdict in found["verdicts"]:
             click.echo(verdict_line(verdict))

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from kindred.api.cli.output import (
-    json_option,
-    print_json,
-    print_table,
-    terminal_progress,
-    write_report,
+from kindred.api.cli.measuring import (
+    interval,
+    opened,
+    print_notes_of,
+    report_options,
+    split_option,
+    tell,
 )
+from kindred.api.cli.output import print_table, terminal_progress
 
 
 @click.command("representations")
-@click.option(
-    "--train-until", "until", default="90%", show_default=True,
-    help="Split: a time, `-28d` before the last event, or `90%` of the events.",
-)  # fmt: skip
+@split_option("90%")
 @click.option(
     "--seeds", type=click.IntRange(1, 20), default=3, show_default=True,
     help="Draws of held-out items, each with a training of its own.",
@@ -38,8 +36,7 @@ from kindred.api.cli.output import (
     "--ablations", is_flag=True,
     help="Train AIR with other losses and the factors with other confidences, too.",
 )  # fmt: skip
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON to write.")
-@json_option
+@report_options
 @click.pass_obj
 def representations(
     context: dict[str, Path],
@@ -56,23 +53,16 @@ def representations(
     from what came before it. All methods answer the same questions over all active items;
     intervals are 95 % bootstrap over visitors.
     """
-    from kindred.api.wiring import evaluate_representations, load_settings
-    from kindred.schemas.workspace import Workspace
+    from kindred.api.wiring import evaluate_representations
 
-    workspace = Workspace(context["workspace"])
-    settings = load_settings(workspace.settings, os.environ)
+    workspace, settings = opened(context)
     report = evaluate_representations(workspace, settings, terminal_progress(), **wanted)
-    write_report(output, report)
-    if as_json:
-        print_json(report)
-    else:
-        print_representations(report)
+    tell(report, output, as_json, print_representations)
 
 
 def print_representations(report: dict[str, Any]) -> None:
     """The table of methods, then gates, verdicts, relations and looks, as far as there are any."""
-    for note in report["notes"]:
-        click.echo(f"Note: {note}")
+    print_notes_of(report)
     if report["slices"]:
         print_slices(report)
     failed = [s for s in report["stages"] if s["state"] == "failed its gate"]
@@ -125,8 +115,7 @@ def print_relation(relation: str, found: dict[str, Any]) -> None:
 
 def print_looks(report: dict[str, Any]) -> None:
     """Precision@5 of neighbours by picture, and the gain over the frozen backbone."""
-    for note in report["notes"]:
-        click.echo(f"Note: {note}")
+    print_notes_of(report)
     for pool, spaces in report["neighbours"].items():
         labels = list(next(iter(spaces.values())))
         rows = [
@@ -171,9 +160,3 @@ def line_of(verdict: dict[str, Any]) -> str:
         f"{verdict['method']} - {verdict['against']}, {verdict['measure']} {mean:+.4f} "
         f"[{low:+.4f}, {high:+.4f}]{relative}"
     )
-
-
-def interval(values: list[float]) -> str:
-    """`0.1050 ±0.0075`"""
-    mean, low, high = values
-    return f"{mean:.4f} ±{(high - low) / 2:.4f}"

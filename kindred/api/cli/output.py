@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
@@ -41,15 +40,6 @@ def print_json(value: Any, **beside: Any) -> None:
     if beside:
         value = msgspec.to_builtins(value) | beside
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
-
-
-def write_report(output: Path | None, report: Any) -> None:
-    """Write a report as indented JSON into the file that somebody named; its folder is made."""
-    import msgspec
-
-    if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
 
 
 def print_notes(workspace: Workspace) -> list[str]:

@@ -12,7 +12,7 @@ from kindred.api.body import EventBatch, StrictJSON, check_batch
 from kindred.api.calls import Calls
 from kindred.api.keys import needs
 from kindred.api.problems import documented
-from kindred.schemas.query import EventResult
+from kindred.schemas.outcome import EventResult
 
 
 @post(

@@ -18,7 +18,7 @@ from kindred.api.problems import documented
 from kindred.api.routes.paths import item_id_of
 from kindred.schemas.errors import UnknownItem
 from kindred.schemas.item import Item
-from kindred.schemas.query import BatchResult
+from kindred.schemas.outcome import BatchResult
 
 TAG = "catalogue"
 Place = Annotated[int, QueryParameter(ge=0, lt=2**53, description="`next` of the page before.")]

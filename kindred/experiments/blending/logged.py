@@ -51,15 +51,9 @@ class LoggedLists:
 
     def candidates(self, probability: Doubles) -> Candidates:
         """The lists as the funnel's, with these probabilities float64[L, W]."""
-        n = self.rows.size
-        return Candidates(
-            offsets=offsets_of(np.full(len(self.rows), self.rows.shape[1])),
-            rows=self.rows.ravel(),
-            sources=np.ones(n, np.uint32),
-            source_ranks=np.zeros((n, len(SOURCES)), np.uint16),
-            source_scores=np.zeros((n, len(SOURCES)), np.float32),
-            merged=np.zeros(n, np.float32),
-            probability=probability.ravel(),
+        offsets = offsets_of(np.full(len(self.rows), self.rows.shape[1]))
+        return Candidates.unfound(
+            offsets, self.rows.ravel(), len(SOURCES), probability=probability.ravel()
         )
 
 

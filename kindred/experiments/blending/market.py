@@ -40,6 +40,8 @@ START = 1_767_225_600_000_000
 """2026-01-01T00:00:00Z"""
 SEEN = ("fit", "quality", "price", "spends", "distance", "popularity", "format", "leaf")
 """Features of the ranker."""
+PRICE = SEEN.index("price")
+"""The price's, a logarithm."""
 NOISE = 0.8
 """Spread of what is seen about what is so, in standard deviations of it."""
 WIDTH = 60
@@ -93,6 +95,8 @@ class TrueLists:
     """float64[L, W]: chance of a click once it is looked at"""
     bought: Doubles
     """float64[L, W]: chance of a purchase once it is clicked"""
+    worth: Doubles
+    """float64[L, W]: log odds of wanting it, promises left aside"""
     features: Floats
     """float32[L x W, F]"""
 
@@ -109,16 +113,9 @@ class TrueLists:
 
     def candidates(self, probability: Doubles) -> Candidates:
         """The lists as the funnel's, with these probabilities float64[L, W]."""
-        count, width = self.rows.shape
-        n = count * width
-        return Candidates(
-            offsets=offsets_of(np.full(count, width)),
-            rows=self.rows.ravel(),
-            sources=np.ones(n, np.uint32),
-            source_ranks=np.zeros((n, len(SOURCES)), np.uint16),
-            source_scores=np.zeros((n, len(SOURCES)), np.float32),
-            merged=np.zeros(n, np.float32),
-            probability=probability.ravel(),
+        offsets = offsets_of(np.full(len(self.rows), self.rows.shape[1]))
+        return Candidates.unfound(
+            offsets, self.rows.ravel(), len(SOURCES), probability=probability.ravel()
         )
 
 
@@ -158,6 +155,7 @@ def true_lists(market: TrueMarket, count: int, rng: np.random.Generator) -> True
         rows=rows,
         click=click.reshape(rows.shape),
         bought=bought.reshape(rows.shape),
+        worth=worth.reshape(rows.shape),
         features=_seen(market, who, wanted, flat, np.repeat(leaf, rows.shape[1]), rng),
     )
 

@@ -14,6 +14,7 @@ from kindred.experiments.blending.frontier import (
     POWER,
     PRICED,
     RAW_SCORE,
+    RESAMPLES,
     SHIFTED,
     THRESHOLD,
     Judge,
@@ -24,11 +25,13 @@ from kindred.experiments.blending.frontier import (
 )
 from kindred.experiments.blending.logged import LoggedLists
 from kindred.experiments.blending.market import TrueMarket, learn, true_lists
+from kindred.experiments.blending.pricing import price_rows, repriced
 from kindred.experiments.blending.verdicts import verdicts
 from kindred.experiments.marketsim.behaviour import examination
 from kindred.experiments.simulated import SIMULATED
+from kindred.rerank.blend import with_usual_price
 from kindred.schemas.progress import Progress
-from kindred.schemas.ranking import Doubles
+from kindred.schemas.ranking import Doubles, Rows
 from kindred.schemas.settings import BlendSettings, KindredSettings
 
 RIVALS = {
@@ -56,6 +59,8 @@ def simulated(
     """The frontier over markets of `seeds`, each with a ranker and a calibration of its own."""
     found: list[list[Point]] = []
     clusters, runs = [], []
+    askers: list[Rows] = []
+    prices: list[dict[str, Doubles]] = []
     for number, seed in enumerate(seeds):
         with progress.task(f"simulated market, seed {seed}"):
             market = TrueMarket.make(items, seed)
@@ -69,6 +74,12 @@ def simulated(
             found.append(
                 points(judge, asked.candidates, probability, settings.blend, raw=raw, true=True)
             )
+            serving = with_usual_price(settings.blend, market.columns)
+            asker, told = repriced(
+                market, learned, asked, judge.look, serving, np.random.default_rng([seed, 10])
+            )
+        askers.append(asker + number * 10**6)
+        prices.append(told)
         clusters.append(asked.visitor + number * 10**6)
         runs.append({"seed": seed, **learned.facts, "calibration": learned.report})
     sums = summed(_joined(found), np.concatenate(clusters), settings.seed)
@@ -84,6 +95,12 @@ def simulated(
             for seed, of, cluster in zip(seeds, found, clusters, strict=True)
         ],
         "verdicts": verdicts(sums, RIVALS, settings.blend),
+        "repriced": price_rows(
+            np.concatenate(askers),
+            {name: np.concatenate([told[name] for told in prices], axis=1) for name in prices[0]},
+            settings.seed,
+            RESAMPLES,
+        ),
         "runs": runs,
     }
 

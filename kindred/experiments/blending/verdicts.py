@@ -20,8 +20,8 @@ from kindred.schemas.settings import BlendSettings
 
 PURCHASES_KEPT = 0.99
 """Share of the purchases without ads in the order that a strength should keep (SPEC §3.8)."""
-SERVED_AS = {"power": SERVED, "expected_value": EXPECTED_SERVED}
-"""Family of each formula with the hard rules."""
+FREE = {"power": POWER, "expected_value": EXPECTED}
+"""Family of each formula without the hard rules."""
 
 
 def dominated(sums: Sums, other: str, by: str = POWER) -> dict[str, Any]:
@@ -54,18 +54,13 @@ def dominated(sums: Sums, other: str, by: str = POWER) -> dict[str, Any]:
 
 def verdicts(sums: Sums, families: Mapping[str, str], serving: BlendSettings) -> dict[str, Any]:
     """C5 and what follows from it; `families` name what is compared and how it is called."""
-    family = SERVED_AS[serving.formula]
+    family = FREE[serving.formula]
     strength = getattr(serving, FORMULAS[serving.formula].parameter)
     return {
-        "C5: power, b = 0.25 earns 5 % and more for 1.5 % of NDCG at most": worth(
-            sums, sums.column(POWER, 0.25)
-        ),
         **{
-            f"C5: {family}, {strength:g} earns 5 % and more for 1.5 % of NDCG at most": worth(
-                sums, column
-            )
-            for column in sums.family(family)
-            if sums.of[column].strength == strength
+            f"C5: {sums.of[column].family}, {sums.of[column].strength:g} earns 5 % and more for "
+            "1.5 % of NDCG at most": worth(sums, column)
+            for column in (sums.column(POWER, 0.25), *near(sums, family, strength))
         },
         **{
             f"C5: the frontier of {name} is concave": concave(sums, name)
@@ -81,6 +76,11 @@ def verdicts(sums: Sums, families: Mapping[str, str], serving: BlendSettings) ->
             name: keeps(sums, name) for name in (EXPECTED, EXPECTED_SERVED, POWER, SERVED)
         },
     }
+
+
+def near(sums: Sums, family: str, strength: float) -> list[int]:
+    """The point of that strength, if it is one of the family's."""
+    return [i for i in sums.family(family).tolist() if sums.of[i].strength == strength]
 
 
 def worth(sums: Sums, column: int) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from kindred.retrieval.segments import offsets_of
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import KindredError
 from kindred.schemas.item import Item, Status
-from kindred.schemas.query import Answer, BatchResult, EventResult
+from kindred.schemas.outcome import BatchResult, EventResult
+from kindred.schemas.query import Answer
 from kindred.schemas.ranking import Mask, Rows
 
 BATCH = 500

@@ -149,6 +149,15 @@ def hit_rate(ranks: Rows, k: int) -> tuple[float, float]:
     return share, float(np.sqrt(share * (1 - share) / len(ranks)))
 
 
+def lead(one: Floats | Mask, other: Floats | Mask) -> tuple[float, float]:
+    """(mean difference on the same questions, lower end of its 95 % interval); 0 without any."""
+    if not len(one):
+        return 0.0, 0.0
+    differences = one.astype(np.float64) - other
+    mean = float(differences.mean())
+    return mean, mean - 1.96 * float(differences.std()) / float(np.sqrt(len(one)))
+
+
 def _ranks(key: Rows, scores: Doubles, questions: NextItem, n_rows: int) -> Rows:
     """Rank of each target among its question's candidates; `key` = question · n_rows + row."""
     ranks = np.full(len(questions), n_rows, np.int64)
@@ -162,12 +171,3 @@ def _ranks(key: Rows, scores: Doubles, questions: NextItem, n_rows: int) -> Rows
     above = np.bincount(question[scores > own[question]], minlength=len(questions))
     ranks[hit] = above[hit]
     return ranks
-
-
-def lead_of(one: Floats | Mask, other: Floats | Mask) -> tuple[float, float]:
-    """(mean difference, lower end of its 95 % interval) of two methods asked the same questions."""
-    if not len(one):
-        return 0.0, 0.0
-    differences = one.astype(np.float64) - other
-    mean = float(differences.mean())
-    return mean, mean - 1.96 * float(differences.std()) / float(np.sqrt(len(one)))

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from kindred.indexer.behaviour.holdout import lead_of
+from kindred.indexer.behaviour.holdout import lead
 from kindred.indexer.behaviour.interactions import Interactions, action_weights
 from kindred.indexer.models import Artefact
 from kindred.indexer.stages import Made
@@ -137,13 +137,13 @@ def judged(made: Made, counted: Mask, given: Mask) -> Made:
     counted, given bool[Q]: whether the same question was answered among the first ten by factors
     of each. Counting says what leads to a conversion, not what makes better neighbours.
     """
-    lead, low = lead_of(counted, given)
-    said = f"HR@10 {lead:+.4f}, at least {low:+.4f}, against the given weights"
+    ahead, low = lead(counted, given)
+    said = f"HR@10 {ahead:+.4f}, at least {low:+.4f}, against the given weights"
     return replace(
         made,
-        metrics={**made.metrics, "lead over the given weights": [round(lead, 5), round(low, 5)]},
+        metrics={**made.metrics, "lead over the given weights": [round(ahead, 5), round(low, 5)]},
         passed=low > 0,
-        reason=f"{said}, on {len(given)} next items",
+        reason=f"{said}, on {len(counted)} next items",
     )
 
 

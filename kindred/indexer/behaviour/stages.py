@@ -24,7 +24,7 @@ from kindred.indexer.behaviour.holdout import (
     NextItem,
     gate_questions,
     hit_rate,
-    lead_of,
+    lead,
     table_ranks,
     vector_ranks,
     without_targets,
@@ -255,22 +255,22 @@ class _Makers:
         """Features read them always; recall does where they have the next item beyond chance."""
         signals = self.settings.signals
         made = user_tastes(self.log, self.until, signals)
-        users, lead = self.past.users, 0.0
+        users, low = self.past.users, 0.0
         metrics: dict[str, Any] = {}
         if len(users) and len(self.questions) >= FEW:
             rest = without_targets(self.past, self.questions)
             asked = users[self.past.subject[self.questions.events]]
             trial = user_tastes(rest, self.until, signals)
             own, popular = own_and_popular(rest, self.questions, asked, trial)
-            lead = lead_of(own, popular)[1]
+            low = lead(own, popular)[1]
             metrics["next_item"] = {
                 "hit_rate": round(float(own.mean()), 5),
                 "bestsellers": round(float(popular.mean()), 5),
-                "lead at least": round(lead, 5),
+                "lead at least": round(low, 5),
                 "questions": len(own),
             }
-        made = replace(made, recalled=np.array(lead > 0))
-        what = "who come back for the same" if lead > 0 else "of whose items none is recalled"
+        made = replace(made, recalled=np.array(low > 0))
+        what = "who come back for the same" if low > 0 else "of whose items none is recalled"
         return Made(
             arrays=made.arrays(), metrics=metrics, summary=f"{len(made.keys):,} users, {what}"
         )

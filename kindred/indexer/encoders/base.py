@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from kindred.schemas.item import Item
-from kindred.schemas.query import RowError
+from kindred.schemas.outcome import RowError
 from kindred.schemas.ranking import Floats, Mask
 
 KEY_BYTES = 16

@@ -7,23 +7,29 @@ costs time and nothing else.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from kindred.events.database import Kept, Tables
 from kindred.schemas.errors import ArtefactError
 from kindred.schemas.ranking import Floats, Mask
 
-_SCHEMA = """
+CACHE_TABLES = Tables(
+    "encoding cache",
+    (
+        # Early caches have the tables without a format.
+        """
 CREATE TABLE IF NOT EXISTS versions (
     id INTEGER PRIMARY KEY, space TEXT NOT NULL, version TEXT NOT NULL, UNIQUE (space, version));
 CREATE TABLE IF NOT EXISTS encodings (
     version INTEGER NOT NULL, key BLOB NOT NULL, vector BLOB, reason TEXT, at INTEGER NOT NULL,
-    PRIMARY KEY (version, key));
-"""
+    PRIMARY KEY (version, key))
+""",
+    ),
+)
 _KEYS_AT_ONCE = 500
 
 
@@ -52,24 +58,15 @@ class EncodingCache:
     """Get and put vectors by (space, version, key); usable from threads and processes at once."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
-        self._lock = threading.Lock()
-        try:
-            self._db = sqlite3.connect(
-                path, timeout=10, isolation_level=None, check_same_thread=False
-            )
-            self._db.execute("PRAGMA journal_mode=WAL")
-            # A power cut may lose the newest vectors; they would be encoded again.
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            self._db.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise self._broken(error) from error
+        def broken(told: str) -> ArtefactError:
+            return ArtefactError(f"{told}; {path} may be deleted, its vectors are then made again")
+
+        # A power cut may lose the newest vectors; they would be encoded again.
+        self._kept = Kept(path, CACHE_TABLES, broken, synchronous="NORMAL")
 
     def close(self) -> None:
         """Release the file."""
-        with self._lock:
-            self._db.close()
+        self._kept.close()
 
     def get(
         self, space: str, version: str, keys: Sequence[bytes], dim: int, rejects_since: int = 0
@@ -128,19 +125,16 @@ class EncodingCache:
         self, space: str, version: str, keys: list[bytes]
     ) -> list[tuple[bytes, bytes | None, str | None, int]]:
         found: list[tuple[bytes, bytes | None, str | None, int]] = []
-        try:
-            with self._lock:
-                number = self._number(space, version)
-                for first in range(0, len(keys) if number else 0, _KEYS_AT_ONCE):
-                    part = keys[first : first + _KEYS_AT_ONCE]
-                    marks = ",".join("?" * len(part))
-                    found += self._db.execute(
-                        "SELECT key, vector, reason, at FROM encodings"
-                        f" WHERE version = ? AND key IN ({marks})",
-                        [number, *part],
-                    ).fetchall()
-        except sqlite3.Error as error:
-            raise self._broken(error) from error
+        with self._kept.read() as db:
+            number = _number(db, space, version)
+            for first in range(0, len(keys) if number else 0, _KEYS_AT_ONCE):
+                part = keys[first : first + _KEYS_AT_ONCE]
+                marks = ",".join("?" * len(part))
+                found += db.execute(
+                    "SELECT key, vector, reason, at FROM encodings"
+                    f" WHERE version = ? AND key IN ({marks})",
+                    [number, *part],
+                ).fetchall()
         return found
 
     def _write(
@@ -150,37 +144,21 @@ class EncodingCache:
         rows: Iterable[tuple[bytes, bytes | None, str | None]],
         at: int,
     ) -> None:
-        try:
-            with self._lock:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    self._db.execute(
-                        "INSERT OR IGNORE INTO versions (space, version) VALUES (?, ?)",
-                        (space, version),
-                    )
-                    number = self._number(space, version)
-                    self._db.executemany(
-                        "INSERT INTO encodings (version, key, vector, reason, at)"
-                        " VALUES (?, ?, ?, ?, ?) ON CONFLICT (version, key) DO UPDATE SET"
-                        " vector = excluded.vector, reason = excluded.reason, at = excluded.at"
-                        " WHERE encodings.vector IS NULL OR encodings.reason IS NOT NULL",
-                        [(number, key, vector, reason, at) for key, vector, reason in rows],
-                    )
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
-        except sqlite3.Error as error:
-            raise self._broken(error) from error
+        with self._kept.write() as db:
+            told = (space, version)
+            db.execute("INSERT OR IGNORE INTO versions (space, version) VALUES (?, ?)", told)
+            number = _number(db, space, version)
+            db.executemany(
+                "INSERT INTO encodings (version, key, vector, reason, at)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (version, key) DO UPDATE SET"
+                " vector = excluded.vector, reason = excluded.reason, at = excluded.at"
+                " WHERE encodings.vector IS NULL OR encodings.reason IS NOT NULL",
+                [(number, key, vector, reason, at) for key, vector, reason in rows],
+            )
 
-    def _number(self, space: str, version: str) -> int | None:
-        row = self._db.execute(
-            "SELECT id FROM versions WHERE space = ? AND version = ?", (space, version)
-        ).fetchone()
-        return int(row[0]) if row else None
 
-    def _broken(self, error: sqlite3.Error) -> ArtefactError:
-        return ArtefactError(
-            f"the encoding cache {self._path} failed ({error}); it may be deleted, "
-            "its vectors are then made again"
-        )
+def _number(db: sqlite3.Connection, space: str, version: str) -> int | None:
+    row = db.execute(
+        "SELECT id FROM versions WHERE space = ? AND version = ?", (space, version)
+    ).fetchone()
+    return int(row[0]) if row else None

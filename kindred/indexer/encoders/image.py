@@ -25,7 +25,7 @@ from kindred.indexer.encoders.images import ImageReader
 from kindred.indexer.runtime import choose_precision
 from kindred.schemas.errors import ImageRejected
 from kindred.schemas.item import Item
-from kindred.schemas.query import RowError
+from kindred.schemas.outcome import RowError
 from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import EncoderSettings
 

@@ -17,7 +17,7 @@ from kindred.indexer.encoders.base import KEY_BYTES, Encoded, Encoder
 from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.encoders.run import Encodings, encode_missing
 from kindred.schemas.item import Item
-from kindred.schemas.query import RowError
+from kindred.schemas.outcome import RowError
 from kindred.schemas.ranking import Floats, Mask
 
 Vectors = Mapping[str, tuple[Floats, Mask]]

@@ -11,7 +11,7 @@ from kindred.indexer.encoders.base import Encoder
 from kindred.indexer.encoders.cache import Cached, EncodingCache
 from kindred.schemas.clock import DAY, micros_now
 from kindred.schemas.item import Item
-from kindred.schemas.query import RowError
+from kindred.schemas.outcome import RowError
 from kindred.schemas.ranking import Floats, Mask, Rows
 
 BLOCK = 512

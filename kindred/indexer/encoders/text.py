@@ -22,7 +22,7 @@ from kindred.indexer.runtime import (
 )
 from kindred.schemas.errors import ArtefactError
 from kindred.schemas.item import Item
-from kindred.schemas.query import RowError
+from kindred.schemas.outcome import RowError
 from kindred.schemas.ranking import Floats
 from kindred.schemas.settings import EncoderSettings
 

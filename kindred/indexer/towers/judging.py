@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kindred.indexer.behaviour.als import directions
-from kindred.indexer.behaviour.holdout import NextItem, lead_of, vector_ranks
+from kindred.indexer.behaviour.holdout import NextItem, lead, vector_ranks
 from kindred.indexer.stages import Made
 from kindred.indexer.towers.inputs import BUCKETS, BY_ID, POPULARITY, PRICE, Inputs
 from kindred.indexer.towers.learning import NAMES, Tower
@@ -137,23 +137,23 @@ def judged(
     own = hits_of(vectors, questions)
     rates = {name: float(hits_of(v, questions).mean()) for name, v in singles.items()}
     best = max(rates, key=lambda n: rates[n])
-    lead, low = lead_of(own.astype(np.float32), hits_of(singles[best], questions))
+    ahead, low = lead(own, hits_of(singles[best], questions))
     size = len(inputs)
     after = told_apart(vectors, pairs, size, seed)
     before = told_apart(tower.untrained(inputs)[0], pairs, size, seed)
-    above, least = lead_of(after, np.full(len(after), 0.5, np.float32))
+    above, least = lead(after, np.full(len(after), 0.5, np.float32))
     metrics: dict[str, Any] = {
         "questions": asked,
         "HR@10": round(float(own.mean()), 5),
         "HR@10 of baselines": {n: round(r, 5) for n, r in rates.items()},
-        "lead over the best": [round(lead, 5), round(low, 5)],
+        "lead over the best": [round(ahead, 5), round(low, 5)],
         "pairs told apart": round(float(after.mean()), 5),
         "pairs told apart before training": round(float(before.mean()), 5),
         "above chance": [round(above, 5), round(least, 5)],
     }
     said = (
         f"HR@10 {own.mean():.4f} against {rates[best]:.4f} of {best}, the best baseline, on "
-        f"{asked} next items: lead {lead:+.4f}, at least {low:+.4f}; tells {after.mean():.1%} of "
+        f"{asked} next items: lead {ahead:+.4f}, at least {low:+.4f}; tells {after.mean():.1%} of "
         f"other visitors' pairs apart, at least {0.5 + least:.1%}"
     )
     return Verdict(low > 0 and least > 0, said, metrics)
