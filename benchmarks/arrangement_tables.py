@@ -7,7 +7,7 @@ from typing import Any
 
 Table = Callable[[Sequence[str], Iterable[Sequence[object]]], str]
 
-FARTHEST = -0.1
+FARTHEST = -0.05
 """NDCG beyond which a point stays in the file."""
 MEASURES = ("ndcg", "purchases", "revenue")
 
@@ -30,10 +30,27 @@ def blend(report: dict[str, Any], table: Table) -> str:
         rows = [
             (row["family"], f"{row['strength']:g}", *(percent(row[m]) for m in MEASURES))
             for row in found["frontier"]
-            if row["ndcg"][0] >= FARTHEST
+            if FARTHEST <= row["ndcg"][0] <= 0 and any(row["revenue"])
         ]
         parts += [table(("order", "strength", *MEASURES), rows), verdicts(found, table)]
+        if "repriced" in found:
+            parts.append(repriced(found["repriced"], table))
     return "\n\n".join(parts)
+
+
+def repriced(rows: list[dict[str, Any]], table: Table) -> str:
+    """What a changed price of one sponsored item does, by order."""
+    names = [name for name in rows[0] if name not in ("order", "price")]
+    about = (
+        "One sponsored item of each list at another price, all else as it is; changes in % against "
+        "its own price in the same order."
+    )
+    told = [
+        (row["order"], f"x {row['price']:g}", *(percent(row[name]) for name in names))
+        for row in rows
+        if row["price"] != 1
+    ]
+    return f"{about}\n\n{table(('order', 'price', *names), told)}"
 
 
 def verdicts(found: dict[str, Any], table: Table) -> str:

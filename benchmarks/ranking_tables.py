@@ -58,9 +58,12 @@ def positions(found: dict[str, Any], table: Table) -> list[str]:
 def curve(found: dict[str, Any], table: Table) -> list[str]:
     """Alternatives by size, for all lists and each platform; then how they stand."""
     sizes = found["sizes"]
+    seeds = ", ".join(str(market["seed"]) for market in found["markets"])
+    draws = ", ".join(f"{told['draws']} at {size}" for size, told in sizes.items())
     parts = [
-        f"{len(found['markets'])} markets of {found['impressions']:,} impressions, "
-        f"{found['draws']} draws each; purchase rank relative to binary, less is better."
+        f"{len(found['markets'])} markets of {found['impressions']:,} impressions (seeds {seeds}); "
+        f"draws of all markets: {draws}; purchase rank relative to binary by purchases learned "
+        "from, less is better."
     ]
     for part in dict.fromkeys(p for told in sizes.values() for p in told["slices"]):
         shown = {size: told["slices"][part] for size, told in sizes.items()}
@@ -75,12 +78,38 @@ def curve(found: dict[str, Any], table: Table) -> list[str]:
         ]  # fmt: skip
         lists = max(told["judging lists with a purchase"] for told in shown.values())
         parts.append(table((f"{part}: {lists:,} bought lists", *shown), rows))
+    parts.append(table(("of the draws", *sizes), choices(sizes)))
+    claims = dict.fromkeys(claim for told in sizes.values() for claim in beside(told))
+    rows = [
+        (claim, *(share(b[claim]) if claim in b else "–" for b in map(beside, sizes.values())))
+        for claim in claims
+    ]
+    parts.append(table(("against each other", *sizes), rows))
     rows = [
         (name, *cross["stands"].values(), cross["loses its lead at"] or "–")
         for name, cross in found["crossover"].items()
     ]
     parts.append(table(("against binary", *sizes, "loses its lead at"), rows))
     return parts
+
+
+def beside(told: dict[str, Any]) -> dict[str, list[float]]:
+    """What alternatives are worth to each other at one size, tuned weights among them."""
+    tuned = told["tuned"] or {"effects": {}}
+    return {**told["slices"]["all"]["against each other"], **tuned["effects"]}
+
+
+def choices(sizes: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What `auto` chose and by how many purchases, and what tuning found."""
+    by = [told["purchases to choose by"] for told in sizes.values()]
+    chose = [told["auto chose"].items() for told in sizes.values()]
+    tuned = [told["tuned"] for told in sizes.values()]
+    return [
+        ("purchases to choose by", *(f"{min(b)} to {max(b)}" for b in by)),
+        ("`auto` chose", *(", ".join(f"{name} {count}" for name, count in c) for c in chose)),
+        ("weights tuned", *("–" if t is None else f"{sum(map(bool, t['trials']))} of {t['draws']}"
+                            for t in tuned)),
+    ]  # fmt: skip
 
 
 def verdicts(found: Sequence[dict[str, Any]], table: Table) -> str:

@@ -27,7 +27,7 @@ from kindred.schemas.workspace import Workspace
 
 STAGE = "ranker"
 DRAWN = (EXPECTED, POWER, RAW_SCORE, SHIFTED, BAND, THRESHOLD)
-FARTHEST = -0.3
+FARTHEST = -0.08
 """NDCG beyond which no point is drawn."""
 
 

@@ -22,7 +22,8 @@ from kindred.indexer.behaviour.stages import behaviour_stages
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact, ModelStore
 from kindred.indexer.representations import RECIPES, Given, representation_stages
-from kindred.indexer.stages import Stage, StageRow, Watcher, in_order, run_stages
+from kindred.indexer.stage_run import Watcher, run_stages
+from kindred.indexer.stages import Stage, StageRow, in_order
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.artefact import from_artefact
 from kindred.rerank.blend import with_usual_price

@@ -17,7 +17,7 @@ from kindred.experiments.diversity import compare_variants, variants
 from kindred.experiments.next_item import evaluate
 from kindred.indexer.behaviour.interactions import Interactions, action_weights
 from kindred.indexer.models import Artefact, ModelStore
-from kindred.indexer.stages import run_stages
+from kindred.indexer.stage_run import run_stages
 from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import Examples, cut_sessions
 from kindred.rerank.funnel import Funnel

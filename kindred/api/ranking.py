@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from kindred.events.joining import joined_until
 from kindred.experiments.ranking.chorus import measure_chorus
 from kindred.experiments.ranking.crossover import curve_report
 from kindred.experiments.ranking.curve import MarketCurve, measure_market
+from kindred.experiments.ranking.draws import CODE, Journal
 from kindred.experiments.ranking.judgments import CHORUS, read_chorus
 from kindred.experiments.ranking.positions import CLICKS, SAMPLE, measure_positions
 from kindred.experiments.ranking.query_features import signals_of
@@ -37,6 +39,8 @@ Suite = Literal["chorus", "positions", "curve"]
 SUITES: tuple[Suite, ...] = ("chorus", "positions", "curve")
 MARKETS = "ranking-markets"
 """Folder of the simulated markets in the workspace."""
+CURVES = "curves"
+"""Folder of the draws that were judged, in a market's own"""
 START, DAYS, SHOWN, EXPLORE = "2026-01-05", 14.0, 24, 0.3
 """Of a market: first moment, days, items of a list, share of lists in random order."""
 
@@ -56,8 +60,10 @@ class Sizes:
     markets: int = 3
     impressions: int = 1_500_000
     """Of each market"""
-    draws: int = 3
-    """Draws of the lists to learn from, for each market and size"""
+    draws: int = 8
+    """Draws of the lists to learn from, for each market and size, at most"""
+    tuned_draws: int = 1
+    """Of these, those whose weights are tuned too"""
     purchases: tuple[int, ...] = (30, 100, 300, 1000)
 
 
@@ -140,17 +146,20 @@ def _curve(
         held = simulated_market(workspace, settings, progress, sizes.impressions, seed)
         parts = parts_of(held, settings, progress)
         inputs[str(seed)] = joined_fingerprints(held)
+        journal = journal_of(held, settings, inputs[str(seed)])
         total = len(sizes.purchases) * sizes.draws
         with progress.task(f"learn from few purchases of market {seed}", total) as on_fit:
             curve = measure_market(
                 parts, settings.ranker, sizes.purchases, seed=seed, draws=sizes.draws,
-                threads=_threads(settings), on_fit=on_fit,
+                tuned_draws=sizes.tuned_draws, journal=journal, threads=_threads(settings),
+                on_fit=on_fit,
             )  # fmt: skip
         curves.append(curve)
     return {
         "notes": [SIMULATED],
         "impressions": sizes.impressions,
         "draws": sizes.draws,
+        "tuned draws": sizes.tuned_draws,
         "markets": [curve.facts for curve in curves],
         "ranker settings": msgspec.to_builtins(settings.ranker),
         **curve_report(curves, settings.seed, sizes.purchases),
@@ -181,6 +190,12 @@ def simulated_market(
     later = plan.ends + 4 * round(DAYS * DAY) + (settings.join.purchase_days + 1) * DAY
     join_workspace(held, own, progress, now=round(later), until="now")
     return held
+
+
+def journal_of(market: Workspace, settings: KindredSettings, inputs: Any) -> Journal:
+    """Where draws of the market are kept: apart for other settings of the ranker."""
+    learned_by = msgspec.json.encode((CODE, settings.seed, settings.ranker, inputs))
+    return Journal(market.root / CURVES / sha256(learned_by).hexdigest()[:16])
 
 
 def parts_of(workspace: Workspace, settings: KindredSettings, progress: Progress) -> Parts:

@@ -29,16 +29,16 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     columns, told = content.columns, content.postcodes or [""] * given.size
     postcodes = Postcodes.of(told, columns.lat, columns.lon)
     if not postcodes.names:
-        return _nothing("no item has a postcode")
+        return Made.refused("no item has a postcode")
     log = postcodes.log_of(given.training)
     if not len(log):
-        return _nothing("nothing was done to an item with a postcode")
+        return Made.refused("nothing was done to an item with a postcode")
     signals, seed = given.settings.signals, given.settings.seed
     model = train_places(log, len(postcodes.names), chosen, signals, seed, given.threads, progress)
     places = vectors_of(log, model, postcodes, chosen)
     located = places.supported & np.isfinite(postcodes.sphere).all(axis=1)
     if located.sum() < chosen.neighbours:
-        return _nothing(
+        return Made.refused(
             f"{int(located.sum())} postcodes with a position had {chosen.support} visitors; "
             f"it takes {chosen.neighbours}"
         )
@@ -81,7 +81,3 @@ def leaves(columns: Columns) -> NDArray[np.int64]:
     depth = columns.category_depth.astype(np.int64)
     deepest = columns.category[np.arange(columns.size), np.maximum(depth - 1, 0)]
     return np.where(depth > 0, deepest, -1).astype(np.int64)
-
-
-def _nothing(reason: str) -> Made:
-    return Made(passed=False, reason=reason, summary=reason)

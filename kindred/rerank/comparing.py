@@ -27,7 +27,7 @@ def expected(ranked: Ranked, columns: Columns, settings: BlendSettings, k: int) 
     return Expected(
         purchases=float(shown.sum()),
         fee_minor=float(np.where(by_view, view_fee(columns, rows), by_sale).sum()),
-        ndcg=float(cost.ndcg[0]),
+        ndcg=round(float(cost.ndcg[0]), 9),
     )
 
 

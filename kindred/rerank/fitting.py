@@ -48,13 +48,17 @@ def fit_on_lists(
     """(ranker of one member, facts): learns from the training part, stops by the stopping part."""
     train = ranking_set(parts.training, parts.order, settings, goal)
     stopping = parts.stopping.labelled()
-    check = RankingSet(stopping.lists.features, stopping.labels, np.diff(stopping.lists.offsets))
-    if not (len(train.lengths) and len(check.lengths)):
+    if not (len(train.lengths) and len(stopping.lists)):
         raise TooLittle(
-            f"{len(train.lengths)} training and {len(check.lengths)} stopping lists of which "
+            f"{len(train.lengths)} training and {len(stopping.lists)} stopping lists of which "
             "something came: too few to learn from"
         )
     weights, counted = rank_weights(stopping, parts, settings, STOPPING_PURCHASES)
+    # Only these lists have a say: the others would be scored and sorted after every tree.
+    owners = stopping.lists.owners
+    counts = np.bincount(owners, weights, len(stopping.lists)) > 0
+    stopping, weights = stopping.take(counts), weights[counts[owners]]
+    check = RankingSet(stopping.lists.features, stopping.labels, np.diff(stopping.lists.offsets))
     leaves = min(settings.leaves, max(len(train.lengths) // LISTS_A_LEAF, FEWEST_LEAVES))
     ranker, trees = fit_ranker(
         train, check, FEATURES, _with_leaves(settings, leaves), name=goal, seed=seed,

@@ -102,7 +102,7 @@ def weights_stage(shown: Shown) -> Stage:
                     on_trial=on_trial,
                 )  # fmt: skip
         except TooLittle as error:
-            return Made(passed=False, reason=str(error), summary=str(error))
+            return Made.refused(error)
         told = tuned.report
         lead = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*told["less the given"])
         reason = f"purchase rank {lead} against the given weights in {len(tuned.trials)} trials"
@@ -149,7 +149,7 @@ def ranker_stage(shown: Shown) -> Stage:
             with progress.task("grow trees", trees) as on_tree:
                 trained = train_on_lists(parts, chosen, seed=seed, threads=threads, on_tree=on_tree)
         except TooLittle as error:
-            return Made(passed=False, reason=str(error), summary=str(error))
+            return Made.refused(error)
         if trained.passed:
             with progress.task("read all shown lists") as on_lists:
                 known = known_lists(
@@ -191,7 +191,7 @@ def auction_stage(shown: Shown) -> Stage:
                 f"{found} shown lists of which something came at one of several auction places; "
                 f"it takes {chosen.joined_from}"
             )
-            return Made(passed=False, reason=reason, summary=reason)
+            return Made.refused(reason)
         try:
             parts = auctions.parts(chosen, progress)
             with progress.task("grow trees", chosen.trees) as on_tree:
@@ -199,7 +199,7 @@ def auction_stage(shown: Shown) -> Stage:
                     parts, chosen, seed=seed, threads=shown.threads, on_tree=on_tree
                 )
         except TooLittle as error:
-            return Made(passed=False, reason=str(error), summary=str(error))
+            return Made.refused(error)
         return made_of(trained, {})
 
     return shown.stage(AUCTION, make)

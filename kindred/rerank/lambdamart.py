@@ -242,12 +242,16 @@ def grow_ranker(
     seed: int,
     threads: int = 0,
     on_tree: Callable[[int], None],
+    extra: Mapping[str, object] | None = None,
 ) -> Ranker:
-    """A ranker of so many `trees`, stopped by nothing; deterministic as `fit_ranker` is."""
+    """A ranker of so many `trees`, stopped by nothing; deterministic as `fit_ranker` is.
+
+    `extra`: parameters of LightGBM by name, which go before those of the settings.
+    """
     import lightgbm
 
     booster = lightgbm.train(
-        _params(train, settings, seed, threads, "None"),
+        _params(train, settings, seed, threads, "None") | dict(extra or {}),
         _dataset(train, names),
         num_boost_round=trees,
         callbacks=[lambda _: on_tree(1)],

@@ -108,7 +108,7 @@ def make_merge(
     past = market.log.before(market.until).counted(settings.signals)
     questions = gate_questions(past, size)
     if len(questions) < 2 * FEW:
-        return _refused(f"{len(questions)} questions; it takes {2 * FEW}")
+        return Made.refused(f"{len(questions)} questions; it takes {2 * FEW}")
     asked = as_examples(past, questions)
     funnel = trial_funnel(market, past, questions, artefacts, suffix)
     with progress.task("recall for the merge", len(asked)) as advance:
@@ -137,10 +137,6 @@ def make_merge(
     return Made(
         arrays=arrays, texts=texts, metrics=metrics, passed=passed, reason=reason, summary=reason
     )
-
-
-def _refused(reason: str) -> Made:
-    return Made(passed=False, reason=reason, summary=reason)
 
 
 def cross_fitted(found: Findings, start: Weights) -> Doubles:

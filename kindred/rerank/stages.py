@@ -7,6 +7,7 @@ it is trained on the newest window of the log, with tables of what came before i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -91,7 +92,6 @@ def ranker_stages(
         )  # fmt: skip
         return joined_stages(shown)
     start = window_start(log, until, settings)
-    counted = log.counted(settings.signals)
     past = behaviour_stages(
         log, columns.size, start, settings, inputs, suffix=suffix, threads=threads,
         shown=None if joined is None else joined.shown,
@@ -103,42 +103,60 @@ def ranker_stages(
     needs = (*past, *(stage for stage in modules if stage.name in vectors))
     market = Market(log=log, columns=columns, tables=tables, until=start, settings=settings)
     merge = merge_stages(market, inputs, read_by_recall(needs, suffix), suffix=suffix)
-
-    def make(artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
-        window = counted.between(start, until)
-        repeats = repeat_share(window) >= REPEATS_FROM
-        learning, development = split(window, repeats, settings)
-        if len(learning) + len(development) < FEW:
-            reason = f"{len(learning) + len(development)} training queries; it takes {FEW}"
-            return Made(passed=False, reason=reason, summary=reason)
-        corpus = corpus_of(columns, tables, artefacts, settings, suffix=suffix)
-        merged = learned_weights(settings.recall, artefacts.get(MERGE + suffix))
-        funnel = Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend, merge=merged)
-        with (
-            progress.task("recall for the ranker", len(learning) + len(development)) as on_queries,
-            progress.task("grow trees", settings.ranker.trees) as on_tree,
-        ):
-            try:
-                trained = train_ranker(
-                    learning, development, funnel, action_weights(settings.signals),
-                    settings.ranker, repeats=repeats, seed=settings.seed, threads=threads,
-                    on_queries=on_queries, on_tree=on_tree,
-                )  # fmt: skip
-            except TooLittle as error:
-                return Made(passed=False, reason=str(error), summary=str(error))
-        return made_of(trained, {"learned from": "what people did next", "repeats": repeats})
-
     parts = (learned_by(settings), settings.recall, settings.signals)
     ranker = Stage(
         name=name,
         code=CODE,
-        make=make,
+        make=Window(market=market, until=until, suffix=suffix, threads=threads).make,
         settings={type(part).__name__: msgspec.to_builtins(part) for part in parts},
         inputs={**inputs, "until": str(until), "features": SPECIFICATION},
         needs=tuple(stage.name for stage in (*needs, *merge)),
         keep_for=refresh_time(settings),
     )
     return [*past, *modules, *merge, ranker]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The newest part of a log, in which a ranker learns over what came before it."""
+
+    market: Market
+    """As of where the window begins"""
+    until: int
+    suffix: str
+    """Of the stages of what came before"""
+    threads: int
+
+    def make(self, artefacts: Mapping[str, Artefact], progress: Progress) -> Made:
+        """The ranker, from what people did next in the window."""
+        settings = self.market.settings
+        counted = self.market.log.counted(settings.signals)
+        window = counted.between(self.market.until, self.until)
+        repeats = repeat_share(window) >= REPEATS_FROM
+        learning, development = split(window, repeats, settings)
+        queries = len(learning) + len(development)
+        if queries < FEW:
+            return Made.refused(f"{queries} training queries; it takes {FEW}")
+        with (
+            progress.task("recall for the ranker", queries) as on_queries,
+            progress.task("grow trees", settings.ranker.trees) as on_tree,
+        ):
+            try:
+                trained = train_ranker(
+                    learning, development, self.funnel(artefacts), action_weights(settings.signals),
+                    settings.ranker, repeats=repeats, seed=settings.seed, threads=self.threads,
+                    on_queries=on_queries, on_tree=on_tree,
+                )  # fmt: skip
+            except TooLittle as error:
+                return Made.refused(error)
+        return made_of(trained, {"learned from": "what people did next", "repeats": repeats})
+
+    def funnel(self, artefacts: Mapping[str, Artefact]) -> Funnel:
+        """Recall as it was when the window began."""
+        columns, tables, settings = self.market.columns, self.market.tables, self.market.settings
+        corpus = corpus_of(columns, tables, artefacts, settings, suffix=self.suffix)
+        merged = learned_weights(settings.recall, artefacts.get(MERGE + self.suffix))
+        return Funnel(corpus=corpus, recall=settings.recall, blend=settings.blend, merge=merged)
 
 
 def split(

@@ -10,7 +10,7 @@ from shown_lists import ITEMS, joined, shown_log
 
 from kindred.api.cli import main
 from kindred.indexer.models import ModelStore
-from kindred.indexer.stages import run_stages
+from kindred.indexer.stage_run import run_stages
 from kindred.rerank.joined_stages import Shown, joined_stages
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import KindredSettings, RankerSettings

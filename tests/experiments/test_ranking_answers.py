@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from math import log, log2
 from pathlib import Path
@@ -13,19 +14,18 @@ import pytest
 
 from kindred.experiments.ranking.chorus import (
     BASELINES,
+    FIELD_CROSS,
     FOLDS,
     JUDGED,
     POOL,
     RANKER,
-    Ranked,
-    fold_of,
-    found_lists,
-    judged_lists,
     measure_chorus,
     rank_all,
 )
+from kindred.experiments.ranking.committee import SHARES, columns_of, folds_of, learn, tuned_cross
+from kindred.experiments.ranking.graded_lists import Ranked, found_lists, judged_lists
 from kindred.experiments.ranking.judgments import Judgments, read_chorus
-from kindred.experiments.ranking.lexical import K1, B, Bm25, words_of
+from kindred.experiments.ranking.lexical import K1, B, Bm25, by_best_field, words_of
 from kindred.experiments.ranking.positions import (
     CLICKED,
     CLICKS,
@@ -38,7 +38,7 @@ from kindred.experiments.ranking.positions import (
     simulated_clicks,
     with_users,
 )
-from kindred.experiments.ranking.query_features import BM25, TEXT, Signals, signals_of
+from kindred.experiments.ranking.query_features import BM25, FIELDS, TEXT, Signals, signals_of
 from kindred.rerank.metrics import shown_ndcg, tied_ranks
 from kindred.retrieval.segments import offsets_of
 from kindred.schemas.errors import InputError
@@ -77,6 +77,19 @@ def test_bm25_is_that_of_the_book():
     np.testing.assert_allclose(field.scores(queries), expected, rtol=1e-5)
 
 
+def test_by_field_each_word_counts_where_it_is_worth_most():
+    titles = ["gaming mouse", "laptop", "mouse pad", "pad", "USB cable"]
+    fields = [Bm25.of(titles), Bm25.of(TEXTS)]
+    queries = ["mouse pad", "unheard of", "usb mouse"]
+    apart = [
+        [np.stack([f.scores([word]) for f in fields]).max(axis=0)[0] for word in words_of(query)]
+        for query in queries
+    ]
+    np.testing.assert_allclose(
+        by_best_field(fields, queries), [np.sum(told, axis=0) for told in apart], rtol=1e-5
+    )
+
+
 def small_task(seed: int = 1) -> tuple[Judgments, Signals]:
     """30 queries of a catalogue of 150 documents, 12 judged each, whose grades `hidden` explains
     beside both similarities."""
@@ -90,6 +103,7 @@ def small_task(seed: int = 1) -> tuple[Judgments, Signals]:
         "hidden": hidden,
     }
     row = np.stack([rng.choice(documents, judged, replace=False) for _ in range(queries)])
+    signals[FIELDS] = truth + 1.8 * rng.normal(size=truth.shape)
     worth = np.take_along_axis(truth + 1.5 * hidden, row, axis=1)
     grades = np.clip(np.round(worth), 0, 3).astype(np.int8)
     grades[0] = 0
@@ -122,19 +136,67 @@ def test_ndcg_is_that_of_all_judged_documents_whatever_was_found():
     assert set(np.bincount(found.query, found.asked)) <= set(range(20, 41))
 
 
+def test_queries_of_the_same_words_are_asked_together():
+    judgments, _ = small_task()
+    said = ["head set", "headset", "Bluetooth speakers", "mouse", "bluetooth speaker", "mice"]
+    judgments.queries[: len(said)] = said
+    group = judged_lists(judgments).group
+    assert group[0] == group[1]
+    assert group[2] == group[4]
+    assert len(set(group.tolist())) == len(judgments.queries) - 2
+    fold = folds_of(group, FOLDS, 8)
+    assert fold[0] == fold[1]
+    assert fold[2] == fold[4]
+    assert np.ptp(np.bincount(fold[np.unique(group, return_index=True)[1]])) <= 1
+
+
 def test_no_query_learns_from_its_own_grades():
     judgments, signals = small_task()
     ranked = judged_lists(judgments)
-    fold = fold_of(ranked.queries, 4)
+    fold = folds_of(ranked.group, FOLDS, 4)
     assert np.bincount(fold, minlength=FOLDS).tolist() == [6] * FOLDS
     scores, _ = rank_all(ranked, signals, 4, threads=1)
     mine = fold[ranked.query] == 2
     grades = ranked.grades.copy()
     grades[mine] = 3 - grades[mine]
-    changed = Ranked(ranked.query, ranked.row, grades, ranked.asked, ranked.best)
+    changed = replace(ranked, grades=grades)
     others, _ = rank_all(changed, signals, 4, threads=1)
     np.testing.assert_array_equal(scores[RANKER][mine], others[RANKER][mine])
     assert not np.array_equal(scores[RANKER][~mine], others[RANKER][~mine])
+
+
+def test_the_trees_share_follows_what_they_are_worth_on_queries_that_they_did_not_see():
+    judgments, signals = small_task()
+    ranked = judged_lists(judgments)
+    taught = np.ones(ranked.queries, np.bool_)
+    words, text = (
+        ranked.standard(signals[name][ranked.query, ranked.row].astype(float))
+        for name in (BM25, TEXT)
+    )
+    _, cross = tuned_cross(ranked, words, text, taught)
+    features, names = columns_of(ranked, signals)
+    lesson = learn(ranked, features, names, cross, taught, 1, threads=1)
+    assert lesson.share >= 0.5
+    assert max(lesson.importance, key=lesson.importance.__getitem__).startswith("hidden")
+    blind = Signals({name: signals[name] for name in (BM25, TEXT)})
+    features, names = columns_of(ranked, blind)
+    perfect = ranked.grades.astype(float)
+    lesson = learn(ranked, features, names, perfect, taught, 1, threads=1)
+    assert np.nanmin(ranked.ndcg(lesson.mixed)) > 0.99
+    assert lesson.share in SHARES
+
+
+def test_a_score_in_its_list_is_standardised_over_what_is_asked_and_known():
+    ranked = Ranked(
+        query=np.array([0, 0, 0, 0, 1, 1]),
+        row=np.arange(6),
+        grades=np.zeros(6, np.int8),
+        asked=np.array([True, True, True, False, True, True]),
+        best=np.ones(2),
+        group=np.arange(2),
+    )
+    told = ranked.standard(np.array([1.0, 3.0, np.nan, 6.0, 2.0, 2.0]))
+    assert told.tolist() == [-1, 1, 0, 4, 0, 0]
 
 
 def test_what_only_the_ranker_can_learn_is_worth_a_verdict():
@@ -171,12 +233,14 @@ def test_chorus_is_read_and_ranked(shared_data: Path):
     signals = signals_of(
         documents, judgments.queries, directions(texts), directions(judgments.queries)
     )
-    assert np.isfinite(signals["attributes of the best"]).all()
+    for name in ("attributes of the best", "attributes of the best by text", "text fed back"):
+        assert np.isfinite(signals[name]).all()
     ranked = judged_lists(judgments)
     scores, told = rank_all(ranked, signals, 1, threads=1)
     means = {name: np.nanmean(ranked.ndcg(found)) for name, found in scores.items()}
     assert means[RANKER] > means[BM25] + 0.02
-    assert len(told["text's weight by fold"]) == FOLDS
+    assert means[RANKER] > means[FIELD_CROSS]
+    assert len(told["trees' share"]) == FOLDS
 
 
 def test_a_folder_without_the_data_is_refused(tmp_path: Path):

@@ -20,7 +20,8 @@ from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.models import ModelStore
 from kindred.indexer.representations import Given, representation_stages
 from kindred.indexer.runtime import load_torch
-from kindred.indexer.stages import StageRow, run_stages
+from kindred.indexer.stage_run import run_stages
+from kindred.indexer.stages import StageRow
 from kindred.schemas.errors import SettingsError
 from kindred.schemas.item import Item
 from kindred.schemas.progress import SilentProgress

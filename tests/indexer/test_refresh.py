@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from kindred.indexer.models import Artefact, ModelStore
-from kindred.indexer.stages import Made, Stage, StageRow, in_order, run_stages
+from kindred.indexer.stage_run import run_stages
+from kindred.indexer.stages import Made, Stage, StageRow, in_order
 from kindred.schemas.clock import DAY
 from kindred.schemas.errors import InputError
 from kindred.schemas.progress import Progress, SilentProgress

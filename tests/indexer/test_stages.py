@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from kindred.indexer.models import Artefact, ModelStore
-from kindred.indexer.stages import Made, Stage, StageRow, run_stages
+from kindred.indexer.stage_run import run_stages
+from kindred.indexer.stages import Made, Stage, StageRow
 from kindred.schemas.errors import InputError
 from kindred.schemas.model import Card, Gate
 from kindred.schemas.progress import Progress, SilentProgress

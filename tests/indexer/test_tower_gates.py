@@ -22,7 +22,8 @@ from kindred.indexer.encoders.attributes import AttributesEncoder
 from kindred.indexer.encoders.cache import EncodingCache
 from kindred.indexer.models import ModelStore
 from kindred.indexer.representations import Given, representation_stages
-from kindred.indexer.stages import StageRow, run_stages
+from kindred.indexer.stage_run import run_stages
+from kindred.indexer.stages import StageRow
 from kindred.schemas.item import Item
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import AttributesEncoderSettings, KindredSettings

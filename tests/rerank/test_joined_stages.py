@@ -12,7 +12,8 @@ import pytest
 from shown_lists import APPEAL, ITEMS, LENGTH, ShownLog, joined, shown_log
 
 from kindred.indexer.models import ModelStore
-from kindred.indexer.stages import StageRow, run_stages
+from kindred.indexer.stage_run import run_stages
+from kindred.indexer.stages import StageRow
 from kindred.rerank import joined_stages as stages
 from kindred.rerank.features import FEATURES
 from kindred.rerank.joined_stages import AUCTION, RANKER, WEIGHTS, Shown, joined_stages

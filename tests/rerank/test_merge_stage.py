@@ -14,7 +14,7 @@ from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.stages import behaviour_stages
 from kindred.indexer.columns import Columns
 from kindred.indexer.models import Artefact, ModelStore
-from kindred.indexer.stages import run_stages
+from kindred.indexer.stage_run import run_stages
 from kindred.rerank.corpus import corpus_of
 from kindred.rerank.examples import MAX_SEEDS
 from kindred.rerank.merge_stage import Market, as_examples, merge_stages, read_by_recall

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import ndcg_score
 
 from kindred.rerank.lambdamart import GAINS
-from kindred.rerank.metrics import first_ranks, ndcg, paired_interval
+from kindred.rerank.metrics import first_ranks, ndcg, paired_interval, tied_discounts
 from kindred.retrieval.segments import offsets_of
 from kindred.retrieval.sources import SOURCES
 from kindred.schemas.ranking import Candidates
@@ -24,6 +24,22 @@ def test_ndcg_is_scikit_learns():
     mine = ndcg(candidates([40]), grades, np.array([0, 40]), grades, 10)
     gains = np.asarray(GAINS, float)[grades]
     assert mine[0] == pytest.approx(ndcg_score([gains], [np.linspace(1, 0, 40)], k=10))
+
+
+def test_equal_scores_are_worth_what_they_are_worth_in_a_random_order():
+    rng = np.random.default_rng(3)
+    grades = rng.integers(0, 4, 60)
+    gains = np.asarray(GAINS, float)[grades]
+    scores = rng.integers(0, 4, 60).astype(float)
+    for start, end in ((0, 25), (25, 60)):
+        alone = gains[start:end] @ tied_discounts(scores[start:end], np.array([0, end - start]), 10)
+        best = np.sort(gains[start:end])[::-1][:10] @ (1 / np.log2(np.arange(2, 12)))
+        mine = ndcg_score([gains[start:end]], [scores[start:end]], k=10)
+        assert alone / best == pytest.approx(mine)
+    together = tied_discounts(scores, np.array([0, 25, 60]), 10)
+    np.testing.assert_array_equal(
+        together[:25], tied_discounts(scores[:25], np.array([0, 25]), 10)
+    )  # fmt: skip
 
 
 def test_what_was_not_recalled_lowers_ndcg():

@@ -81,6 +81,8 @@ def print_blend(report: Mapping[str, Any]) -> None:
         print_table(title, ("order", "strength", *MEASURES), rows)
         for line in verdict_lines(found["verdicts"]):
             click.echo(line)
+        if "repriced" in found:
+            print_repriced(found["repriced"])
         for run in found.get("runs", ()):
             error = run["calibration"]["all"]["expected error"]
             click.echo(f"seed {run['seed']}: expected calibration error {error}, cross-fitted")
@@ -92,6 +94,17 @@ def print_blend(report: Mapping[str, Any]) -> None:
             f"ranker {told['version']}: expected calibration error "
             f"{told['expected_calibration_error']} ({told['calibrated on']})"
         )
+
+
+def print_repriced(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What another price of one sponsored item does to it, by order."""
+    names = [name for name in rows[0] if name not in ("order", "price")]
+    told = [
+        (row["order"], f"x {row['price']:g}", *(percent(row[name]) for name in names))
+        for row in rows
+    ]
+    title = "One sponsored item of each list at another price; changes in % against its own price"
+    print_table(title, ("order", "price", *names), told)
 
 
 MEASURES = ("ndcg", "purchases", "revenue")

@@ -56,8 +56,13 @@ def rising(context: click.Context, option: click.Parameter, value: str) -> tuple
     help="curve: items shown in each market.",
 )  # fmt: skip
 @click.option(
-    "--draws", type=click.IntRange(1, 100), default=3, show_default=True,
-    help="curve: draws of the lists to learn from, for each market and size.",
+    "--draws", type=click.IntRange(1, 100), default=8, show_default=True,
+    help="curve: draws of the lists to learn from, for each market and size; fewer where they "
+    "would overlap, two at least.",
+)  # fmt: skip
+@click.option(
+    "--tuned-draws", type=click.IntRange(0, 100), default=1, show_default=True,
+    help="curve: of these, those whose weights are tuned too, up to 300 purchases.",
 )  # fmt: skip
 @report_options
 @click.pass_obj
@@ -76,7 +81,8 @@ def ranking(
     chorus: lambdarank against BM25, text similarity and a cross of both on graded judgments, by
     query, in five folds. positions: LightGBM's own sample under simulated clicks, with and without
     `position`. curve: binary, graded, pairs and ensemble at 30 to 1,000 purchases on simulated
-    markets, by platform. What is simulated says so. The workspace keeps encodings and markets.
+    markets, by platform. What is simulated says so. The workspace keeps encodings, markets and the
+    draws that were judged, so that a run that was stopped carries on.
     """
     from kindred.api.ranking import SUITES, Sizes, evaluate_ranking
 
@@ -146,12 +152,28 @@ def print_curve(found: dict[str, Any]) -> None:
         )
         print_table(title, ("alternative", *head), rows)
     rows = [
+        (claim, size, signed(effect))
+        for size, table in sizes.items()
+        for claim, effect in beside(table).items()
+    ]
+    print_table("Simulated: purchase rank relative to each other", ("", "purchases", ""), rows)
+    for size, table in sizes.items():
+        chose = ", ".join(f"{name} {count}" for name, count in table["auto chose"].items())
+        by = table["purchases to choose by"]
+        click.echo(f"At {size} purchases, by {min(by)} to {max(by)} others, auto chose: {chose}.")
+    rows = [
         (name, *cross["stands"].values(), cross["loses its lead at"])
         for name, cross in found["crossover"].items()
     ]
     print_table(
         "Simulated: against binary", ("alternative", *sizes, "loses its lead at purchases"), rows
     )
+
+
+def beside(table: dict[str, Any]) -> dict[str, list[float]]:
+    """What alternatives are worth to each other at one size, tuned weights among them."""
+    tuned: dict[str, Any] = table["tuned"] or {"effects": {}}
+    return {**table["slices"]["all"]["against each other"], **tuned["effects"]}
 
 
 def relative(figures: dict[str, Any]) -> str:

@@ -91,7 +91,7 @@ def simulated(
         "k": k,
         "frontier": table(sums),
         "by seed": [
-            {"seed": seed, "frontier": table(summed(of, cluster, settings.seed))}
+            {"seed": seed, "frontier": both(table(summed(of, cluster, settings.seed)))}
             for seed, of, cluster in zip(seeds, found, clusters, strict=True)
         ],
         "verdicts": verdicts(sums, RIVALS, settings.blend),
@@ -103,6 +103,11 @@ def simulated(
         ),
         "runs": runs,
     }
+
+
+def both(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a frontier, what the two formulas do without hard rules."""
+    return [row for row in rows if row["family"] in (EXPECTED, POWER)]
 
 
 def _joined(found: Sequence[Sequence[Point]]) -> list[Point]:

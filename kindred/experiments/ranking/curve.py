@@ -1,41 +1,32 @@
-"""The learning curve (SPEC C1, C2, C7): what a ranker makes of 30, 100, 300, 1,000 purchases.
+"""The learning curve (SPEC C1-C3, C7): what a ranker makes of 30, 100, 300, 1,000 purchases.
 
 Simulated markets give lists with what came of them. Of the lists to learn from, so many are drawn
 that they hold the purchases wanted, and as many in proportion of those that training stops by; all
-later lists judge. Every alternative learns from the same draw. The measure is the purchase rank
-relative to that of the ranker which knows purchases alone: below zero is better.
+later lists with a purchase judge. Every alternative learns from the same draw. The measure is the
+purchase rank relative to that of the ranker which knows purchases alone: below zero is better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from kindred.experiments.ranking.draws import Drawn, Journal, learn, learn_tuned
 from kindred.indexer.behaviour.impressions import PLATFORMS
-from kindred.rerank.alternatives import ENSEMBLE, together, try_objectives
-from kindred.rerank.fitting import fit_on_lists
 from kindred.rerank.judged import Judged, Parts
-from kindred.rerank.lambdamart import Ranker
-from kindred.rerank.metrics import purchase_rank, shown_ndcg, tied_ranks
 from kindred.rerank.training import TooLittle
 from kindred.schemas.ranking import Doubles, Mask
 from kindred.schemas.settings import RankerSettings
 
-SIZES = (30, 100, 300, 1000)
-BINARY, UNWEIGHTED, WEIGHTED = "binary", "graded, unweighted", "graded, row weights"
-PHASE_1, PAIRS, SERVED = "click and purchase, 150", "pairs", "served (auto)"
-NAMES = (BINARY, UNWEIGHTED, WEIGHTED, PHASE_1, PAIRS, ENSEMBLE, SERVED)
-PURCHASE_WEIGHT = 150.0
-"""Of a purchase in eBay's click-and-purchase model (SPEC B9)."""
-DEPTH = 10
-"""Of NDCG."""
+TUNED_UP_TO = 300
+"""Purchases up to which weights are tuned: it takes thirty rankers for each draw."""
 RANDOMISED = "randomised"
-OF_AUTO = {"binary": BINARY, "graded": WEIGHTED, "pairs": PAIRS, ENSEMBLE: ENSEMBLE}
+UNKEPT = Journal()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +34,14 @@ class Measured:
     """One alternative on the judging lists of one market, by draw."""
 
     ranks: Doubles
-    """float64[D, L]: purchase rank, NaN where nothing was bought"""
+    """float64[D, L]: purchase rank"""
     ndcg: Doubles
-    """float64[D, L]: NDCG@10, NaN where nothing happened"""
+    """float64[D, L]: NDCG@10"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketCurve:
-    """Everything measured on one market."""
+    """Everything measured on one market, on its L judging lists with a purchase."""
 
     seed: int
     visitor: NDArray[np.int64]
@@ -60,8 +51,12 @@ class MarketCurve:
     explore: Mask
     """bool[L]: in random order, which no position favours"""
     sizes: Mapping[int, Mapping[str, Measured]]
-    served: Mapping[int, list[str]]
-    """Size -> the objective that `auto` chose, by draw"""
+    tuned: Mapping[int, Mapping[str, Measured]]
+    """What learned with tuned weights; of the first draws alone"""
+    told: Mapping[int, Sequence[Mapping[str, Any]]]
+    """What each draw tells of its choice"""
+    told_tuned: Mapping[int, Sequence[Mapping[str, Any]]]
+    """The same of the draws whose weights were tuned"""
     facts: Mapping[str, Any]
 
 
@@ -72,55 +67,76 @@ def measure_market(
     *,
     seed: int,
     draws: int,
+    tuned_draws: int = 0,
+    journal: Journal = UNKEPT,
     threads: int = 0,
     on_fit: Callable[[int], None],
 ) -> MarketCurve:
-    """All alternatives at every size that the market's training lists hold purchases for."""
+    """All alternatives at every size that the market's training lists hold purchases for.
+
+    A draw that `journal` has is not learned again. TooLittle where no size is reached.
+    """
     held = int(parts.training.bought.sum())
-    measured: dict[int, dict[str, Measured]] = {}
-    served: dict[int, list[str]] = {}
-    judging = parts.judging
+    later = bought_lists(parts.judging)
+    found: dict[int, list[Drawn]] = {}
+    tuned: dict[int, list[Drawn]] = {}
     for size in sizes:
-        if size > held:
-            on_fit(draws)
-            continue
-        found: list[dict[str, tuple[Doubles, Doubles]]] = []
-        served[size] = []
-        for draw in range(draws):
-            rng = np.random.default_rng([seed, size, draw])
-            rankers, chosen = learn(sized(parts, size, rng), settings, seed + draw, threads)
-            served[size].append(chosen)
-            found.append({name: judge(r, judging) for name, r in rankers.items()})
+        count = draws_of(size, held, draws)
+        for draw in range(count):
+            drawn = sized(parts, size, np.random.default_rng([seed, size, draw]))
+            given, name = (drawn, settings, seed + draw, threads), f"{size}-{draw}"
+            found.setdefault(size, []).append(journal.once(name, partial(learn, *given), later))
+            if draw < tuned_draws and size <= TUNED_UP_TO:
+                one = journal.once(f"{name}-tuned", partial(learn_tuned, *given), later)
+                tuned.setdefault(size, []).append(one)
             on_fit(1)
-        measured[size] = {
-            name: Measured(
-                np.stack([f[name][0] for f in found]), np.stack([f[name][1] for f in found])
-            )
-            for name in NAMES
-        }
-    if not measured:
+        on_fit(draws - count)
+    if not found:
         raise TooLittle(
             f"{held} purchases in the lists to learn from, {min(sizes)} wanted: simulate more "
             "impressions"
         )
-    _, visitor = np.unique(judging.subject, return_inverse=True)
+    _, visitor = np.unique(later.subject, return_inverse=True)
     return MarketCurve(
         seed=seed,
         visitor=visitor.astype(np.int64),
-        platform=judging.platform,
-        explore=judging.explore,
-        sizes=measured,
-        served=served,
+        platform=later.platform,
+        explore=later.explore,
+        sizes={size: _stacked(drawn) for size, drawn in found.items()},
+        tuned={size: _stacked(drawn) for size, drawn in tuned.items()},
+        told={size: [one.told for one in drawn] for size, drawn in found.items()},
+        told_tuned={size: [one.told for one in drawn] for size, drawn in tuned.items()},
         facts={
             "seed": seed,
             "training lists": len(parts.training.lists),
             "purchases to learn from": held,
             "stopping lists": len(parts.stopping.lists),
-            "judging lists": len(judging.lists),
-            "judging lists with a purchase": judging.bought_lists,
+            "judging lists": len(parts.judging.lists),
+            "judging lists with a purchase": len(later.lists),
             "label order": parts.order.report["all formats"],
         },
     )
+
+
+def draws_of(size: int, held: int, most: int) -> int:
+    """Draws of lists with `size` purchases out of `held`: as many as need not overlap, two at
+    least, `most` at most; none where too few are held."""
+    return 0 if size > held else min(most, max(held // size, 2))
+
+
+def bought_lists(part: Judged) -> Judged:
+    """The lists with a purchase."""
+    return part.take(np.bincount(part.lists.owners, part.bought, len(part.lists)) > 0)
+
+
+def _stacked(drawn: Sequence[Drawn]) -> dict[str, Measured]:
+    return {
+        name: Measured(
+            np.stack([one.ranks[name] for one in drawn]),
+            np.stack([one.ndcg[name] for one in drawn]),
+        )
+        for name in drawn[0].ranks
+    }
 
 
 def sized(parts: Parts, purchases: int, rng: np.random.Generator) -> Parts:
@@ -158,36 +174,6 @@ def _among(places: NDArray[np.int64], count: int) -> Mask:
     chosen = np.zeros(count, np.bool_)
     chosen[places] = True
     return chosen
-
-
-def learn(
-    parts: Parts, settings: RankerSettings, seed: int, threads: int = 0
-) -> tuple[dict[str, Ranker], str]:
-    """(rankers by name, the alternative that serves) of one draw."""
-    auto = msgspec.structs.replace(settings, objective="auto")
-    tried = try_objectives(parts, auto, seed=seed, threads=threads)
-    members = {OF_AUTO[name]: ranker for name, ranker in tried.rankers.items()}
-    if WEIGHTED not in members or BINARY not in members:
-        raise TooLittle("too few lists with a purchase to compare alternatives by")
-    unweighted = msgspec.structs.replace(settings, weights={})
-    phase_1 = msgspec.structs.replace(
-        settings, middle_actions=False, weights={"purchase": PURCHASE_WEIGHT}
-    )
-    for name, changed in ((UNWEIGHTED, unweighted), (PHASE_1, phase_1)):
-        members[name], _ = fit_on_lists(parts, changed, goal="graded", seed=seed, threads=threads)
-    of = [members[BINARY], members[WEIGHTED]]
-    members.setdefault(ENSEMBLE, together(of, parts.stopping.lists.features))
-    return {**members, SERVED: tried.ranker}, OF_AUTO[tried.served]
-
-
-def judge(ranker: Ranker, later: Judged) -> tuple[Doubles, Doubles]:
-    """(purchase rank, NDCG@10) of each later list."""
-    offsets = later.lists.offsets
-    ranks = tied_ranks(ranker.score(later.lists.features), offsets)
-    return (
-        purchase_rank(ranks, later.bought, offsets),
-        shown_ndcg(ranks, later.labels, offsets, DEPTH),
-    )
 
 
 def slices_of(curve: MarketCurve) -> dict[str, Mask]:

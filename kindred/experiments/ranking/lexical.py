@@ -93,3 +93,24 @@ class Bm25:
         """float32[m]: the score of text `row[i]` for query `query[i]`."""
         product = self.asked(queries)[query].multiply(self.weights[row])
         return np.asarray(product.sum(axis=1), np.float32).ravel()
+
+
+def by_best_field(fields: Sequence[Bm25], queries: Sequence[str]) -> NDArray[np.float32]:
+    """float32[Q, n]: every word of a query counts by the field where it is worth most.
+
+    A search engine's query of several fields (Lucene's disjunction max). Said in the title and
+    again in the description, a word is not said twice.
+    """
+    words = sorted({word for query in queries for word in words_of(query)})
+    rows = fields[0].weights.shape[0]
+    worth = np.zeros((len(words), rows), np.float32)
+    for field in fields:
+        known = [at for at, word in enumerate(words) if word in field.places]
+        columns = [field.places[words[at]] for at in known]
+        worth[known] = np.maximum(worth[known], field.weights.tocsc()[:, columns].T.toarray())
+    place = {word: at for at, word in enumerate(words)}
+    asked = np.zeros((len(queries), len(words)), np.float32)
+    for at, query in enumerate(queries):
+        for word in words_of(query):
+            asked[at, place[word]] += 1
+    return np.asarray(asked @ worth)

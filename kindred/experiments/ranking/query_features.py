@@ -1,8 +1,9 @@
 """What a ranker knows of a query and a document: words, letters, meaning, and what the best share.
 
-Every feature is a matrix of queries by documents, made of the texts alone: no grade enters. The
-last group is relevance feedback without relevance: how much a document resembles the first ones
-that words and meaning find together (Rocchio 1971), which tells a mouse from a mouse pad.
+Every feature is a matrix of queries by documents, made of the texts alone: no grade enters. Half of
+them are relevance feedback without relevance: how much a document resembles the first ones that
+words and meaning find together, or meaning alone (Rocchio 1971), which tells a mouse from a mouse
+pad.
 """
 
 from __future__ import annotations
@@ -14,14 +15,21 @@ import numpy as np
 from scipy import sparse
 
 from kindred.experiments.ranking.judgments import Documents
-from kindred.experiments.ranking.lexical import Bm25, words_of
+from kindred.experiments.ranking.lexical import Bm25, by_best_field, words_of
 from kindred.schemas.ranking import Doubles, Floats, Rows
 
-BM25, TEXT = "bm25", "text"
-FEW, MANY = 10, 50
-"""Documents that count as the best: for attributes and prices, and for the text."""
+BM25, TEXT, FIELDS = "bm25", "text", "bm25 by field"
+FIRST, FEW, MANY = 5, 10, 50
+"""Documents that count as the best."""
+FED_BACK = 0.5
+"""Weight of the mean of the best beside the query itself."""
 LETTERS = (3, 5)
 """Lengths of the letter sequences."""
+EITHER_WAY = frozenset(
+    ("place by bm25", "place by text", "brand named", "off the best's price", "age", "words")
+)
+"""Features of which more may speak for a document or against it: more of any other never speaks
+against it."""
 PROSE = 300
 """Characters of a description that words and letters are taken from."""
 
@@ -50,24 +58,29 @@ def signals_of(
     documents: Documents, queries: Sequence[str], vectors: Floats, asked: Floats
 ) -> Signals:
     """All features; `vectors` float32[N, d] and `asked` float32[Q, d] are of unit length."""
-    texts = [
-        f"{title} {told[:PROSE]}"
-        for title, told in zip(documents.title, documents.description, strict=True)
-    ]
+    prose = [told[:PROSE] for told in documents.description]
+    texts = [f"{title} {told}" for title, told in zip(documents.title, prose, strict=True)]
     field, title = Bm25.of(texts), Bm25.of(documents.title)
     bm25, text = field.scores(queries), np.asarray(asked @ vectors.T, np.float32)
     best = np.argsort(-(standard(bm25) + standard(text)), axis=1, kind="stable")
+    meant = np.argsort(-text, axis=1, kind="stable")[:, :FEW]
+    attributes = _attributes(documents)
     found: dict[str, Floats | Doubles] = {
         BM25: bm25,
         TEXT: text,
+        FIELDS: by_best_field([title, Bm25.of(prose)], queries),
         "bm25 of the title": title.scores(queries),
         "place by bm25": _places(bm25),
         "place by text": _places(text),
         "letters shared": _letters(texts, queries),
         "words covered": _covered(field, queries),
         "brand named": _brand(documents.supplier, queries),
-        "attributes of the best": _attributes(documents, best[:, :FEW]),
+        "attributes of the best": _resembling(attributes, best[:, :FEW]),
+        "attributes of the best by text": _resembling(attributes, meant),
+        "text of the first": _centroid(vectors, best[:, :FIRST]),
         "text of the best": _centroid(vectors, best[:, :MANY]),
+        "text of the best by text": _centroid(vectors, meant),
+        "text fed back": _fed_back(vectors, asked, meant),
         "off the best's price": _price(documents.price, best[:, :FEW]),
         "age": _every(documents.released, queries),
         "words": _every(np.log1p([len(words_of(told)) for told in texts]), queries),
@@ -118,17 +131,19 @@ def _brand(suppliers: Sequence[str], queries: Sequence[str]) -> Doubles:
     return np.asarray(named[:, of])
 
 
-def _attributes(documents: Documents, best: Rows) -> Floats:
-    """Cosine of the attributes' names to the sum over the best: a camera has a sensor, its bag
-    has none."""
+def _attributes(documents: Documents) -> sparse.csr_matrix:
+    """float32[N, A]: TF-IDF of the names of attributes: a camera has a sensor, its bag has none."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     names = [list(told) for told in documents.attributes]
     if not any(names):
-        return np.zeros((len(best), len(documents)), np.float32)
-    table = TfidfVectorizer(
-        analyzer=_as_is, sublinear_tf=True, dtype=np.float32
-    ).fit_transform(names).tocsr()  # fmt: skip
+        return sparse.csr_matrix((len(documents), 1), dtype=np.float32)
+    table = TfidfVectorizer(analyzer=_as_is, sublinear_tf=True, dtype=np.float32)
+    return table.fit_transform(names).tocsr()
+
+
+def _resembling(table: sparse.csr_matrix, best: Rows) -> Floats:
+    """Cosine of a document's row to the sum over the best."""
     rows = np.repeat(np.arange(len(best)), best.shape[1])
     chosen = sparse.csr_matrix(
         (np.ones(best.size, np.float32), (rows, best.ravel())), shape=(len(best), table.shape[0])
@@ -147,6 +162,13 @@ def _centroid(vectors: Floats, best: Rows) -> Floats:
     mean = vectors[best].mean(axis=1)
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
     return np.asarray(mean @ vectors.T, np.float32)
+
+
+def _fed_back(vectors: Floats, asked: Floats, best: Rows) -> Floats:
+    """Cosine to the query moved towards the mean vector of the best."""
+    moved = asked + FED_BACK * vectors[best].mean(axis=1)
+    moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-9)
+    return np.asarray(moved @ vectors.T, np.float32)
 
 
 def _price(price: Doubles, best: Rows) -> Doubles:

@@ -19,7 +19,8 @@ from kindred.indexer.representations import (
     full_name,
     representation_stages,
 )
-from kindred.indexer.stages import Stage, StageRow, in_order, run_stages
+from kindred.indexer.stage_run import run_stages
+from kindred.indexer.stages import Stage, StageRow, in_order
 from kindred.indexer.store.tables import VectorTable
 from kindred.rerank.corpus import table_of
 from kindred.rerank.merge_stage import MERGE, Market, merge_stages, read_by_recall

@@ -174,7 +174,7 @@ def make(given: Given, _: Mapping[str, Artefact], progress: Progress) -> Made:
     settings, seed = chosen.image_heads, given.settings.seed
     data = labelled_pictures(given.content, settings.items, seed)
     if data.reason:
-        return Made(passed=False, reason=data.reason, summary=data.reason)
+        return Made.refused(data.reason)
     # What is one picture stays on one side, or neighbours would be found by being the same.
     same = [r or f"\0{row}" for r, row in zip(data.references, data.rows.tolist(), strict=True)]
     split = Split.of(np.array(same), seed)

@@ -204,12 +204,11 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     chosen = given.settings.representations
     settings, seed = chosen.image_title, given.settings.seed
     if "words" not in artefacts or not len(artefacts["words"].arrays.get("vectors", ())):
-        reason = "there are no word vectors to lead pictures to"
-        return Made(passed=False, reason=reason, summary=reason)
+        return Made.refused("there are no word vectors to lead pictures to")
     words = Words.of(artefacts["words"])
     data = titled_pictures(given.content, words, settings, seed)
     if data.reason:
-        return Made(passed=False, reason=data.reason, summary=data.reason)
+        return Made.refused(data.reason)
     split = Split.of(data.titles, seed)
     made = train_projection(
         data, split, settings, seed,

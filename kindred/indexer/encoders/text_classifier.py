@@ -199,19 +199,17 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     """Train on the catalogue's categories; the gate is a bag of words trained on the same."""
     settings = given.settings.representations.text_classifier
     if "words" not in artefacts or "words" not in artefacts["words"].texts:
-        reason = "the stage `words`, whose vectors it starts from, is not in use"
-        return Made(passed=False, reason=reason, summary=reason)
+        return Made.refused("the stage `words`, whose vectors it starts from, is not in use")
     words = Words.of(artefacts["words"])
     if len(words.vectors) == 0:
-        reason = "there are no word vectors to start from"
-        return Made(passed=False, reason=reason, summary=reason)
+        return Made.refused("there are no word vectors to start from")
     texts = words_of_rows(given.content)
     data = labelled_texts(
         texts, given.content.columns.category, words, settings.max_tokens, settings.items,
         given.settings.seed,
     )  # fmt: skip
     if data.reason:
-        return Made(passed=False, reason=data.reason, summary=data.reason)
+        return Made.refused(data.reason)
     arrays, guessed, facts = _trained(words, data, given, progress)
     bag, bag_facts = bag_guesses(words, data, given, progress)
     metrics, passed, reason = compared(data, guessed, bag)

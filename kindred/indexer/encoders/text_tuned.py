@@ -238,14 +238,13 @@ def make(given: Given, _: Mapping[str, Artefact], progress: Progress) -> Made:
     elif len(given.questions) < FEW:
         reason = f"{len(given.questions)} questions are too few to prove anything"
     if reason or table is None:
-        return Made(passed=False, reason=reason, summary=reason)
+        return Made.refused(reason)
     texts = given.content.texts
     places: dict[str, int] = {}
     text_of = np.array([places.setdefault(t, len(places)) if t else -1 for t in texts], np.int64)
     pairs = text_pairs(given.training, text_of, settings.pairs, given.settings.seed)
     if len(pairs) < settings.loop.batch_size:
-        reason = f"{len(pairs)} pairs of texts are too few to learn from"
-        return Made(passed=False, reason=reason, summary=reason)
+        return Made.refused(f"{len(pairs)} pairs of texts are too few to learn from")
     read, at = np.unique(pairs, return_inverse=True)
     distinct = list(places)
     base = given.settings.encoders

@@ -129,12 +129,10 @@ def make(given: Given, _: Mapping[str, Artefact], progress: Progress) -> Made:
     sentences = [said for text in texts if (said := Words.tokens(text))]
     total = sum(map(len, sentences))
     if total < FEWEST_WORDS:
-        reason = f"{total} words of text are too few to learn from"
-        return Made(passed=False, reason=reason, summary=reason)
+        return Made.refused(f"{total} words of text are too few to learn from")
     least = least_count(total, settings.min_count)
     if max(Counter(chain.from_iterable(sentences)).values()) < least:
-        reason = f"no word of the text occurs {least} times"
-        return Made(passed=False, reason=reason, summary=reason)
+        return Made.refused(f"no word of the text occurs {least} times")
     words, counts = train_words(sentences, settings, least, given.settings.seed, progress)
     titles = Counter(chain.from_iterable(map(Words.tokens, dict.fromkeys(given.content.titles))))
     unknown = unknown_share(titles, words.code_of)

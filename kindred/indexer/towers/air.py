@@ -22,7 +22,6 @@ from kindred.indexer.towers.learning import (
     Fold,
     hindrance,
     inputs_of_rows,
-    nothing,
     train_tower,
     weights_of,
 )
@@ -42,11 +41,11 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     settings = given.settings.representations.air
     pairs = co_clicks(given.training, settings.pairs_per_visit, settings.pairs, given.settings.seed)
     if len(pairs) < FEW_PAIRS:
-        return nothing(f"{len(pairs)} pairs of items seen together; it takes {FEW_PAIRS}")
+        return Made.refused(f"{len(pairs)} pairs of items seen together; it takes {FEW_PAIRS}")
     inputs = inputs_of_rows(given, {})
     learning, others = parted(pairs, given.settings.seed)
     if reason := hindrance(inputs, settings, learning, others):
-        return nothing(reason)
+        return Made.refused(reason)
     stopping, judging = stopping_and_judging(given.questions)
     tower = train_tower(
         given, inputs, [Fold(learning, inputs)], settings, stopping, progress, name="train air"

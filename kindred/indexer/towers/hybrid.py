@@ -35,7 +35,6 @@ from kindred.indexer.towers.learning import (
     Fold,
     hindrance,
     inputs_of_rows,
-    nothing,
     train_tower,
     weights_of,
 )
@@ -61,7 +60,7 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
         given.training, settings.pairs_per_visit, settings.pairs, given.settings.seed
     )
     if len(pairs) < FEW_PAIRS:
-        return nothing(f"{len(pairs)} pairs of items converted together; it takes {FEW_PAIRS}")
+        return Made.refused(f"{len(pairs)} pairs of items converted together; it takes {FEW_PAIRS}")
     used = usable(artefacts)
     learned = {
         SPACES.get(name, name): (np.asarray(a.arrays["unit"]), np.asarray(a.arrays["present"]))
@@ -72,7 +71,7 @@ def make(given: Given, artefacts: Mapping[str, Artefact], progress: Progress) ->
     inputs = inputs_of_rows(given, learned)
     learning, others = parted(pairs, given.settings.seed)
     if reason := hindrance(inputs, settings, learning, others):
-        return nothing(reason)
+        return Made.refused(reason)
     folds = [Fold(learning, inputs)]
     if ALS in used:
         folds = crossed(given, inputs, learning, progress)

@@ -15,7 +15,6 @@ from kindred.indexer.behaviour.holdout import NextItem, vector_ranks
 from kindred.indexer.models import Artefact
 from kindred.indexer.representations import Given
 from kindred.indexer.runtime import choose_precision
-from kindred.indexer.stages import Made
 from kindred.indexer.towers.inputs import Inputs, facts_of_rows
 from kindred.indexer.towers.losses import (
     Batch,
@@ -191,11 +190,6 @@ def start_from(tower: Any, names: tuple[str, ...], start: Artefact) -> bool:
         kept[name] = value.new_tensor(np.array(array))
     tower.load_state_dict(kept)
     return True
-
-
-def nothing(reason: str) -> Made:
-    """A stage that has no data to learn from."""
-    return Made(passed=False, reason=reason, summary=reason)
 
 
 def weights_of(artefact: Artefact) -> TowerWeights:

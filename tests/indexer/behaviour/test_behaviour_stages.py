@@ -16,7 +16,8 @@ from kindred.indexer.behaviour.pairs import PairTable, count_pairs
 from kindred.indexer.behaviour.stages import NAMES, SIGNALS, behaviour_stages, judge
 from kindred.indexer.behaviour.users import UserFactors
 from kindred.indexer.models import ModelStore
-from kindred.indexer.stages import Made, StageRow, run_stages
+from kindred.indexer.stage_run import run_stages
+from kindred.indexer.stages import Made, StageRow
 from kindred.schemas.model import Card, Gate
 from kindred.schemas.progress import SilentProgress
 from kindred.schemas.settings import AlsSettings, KindredSettings

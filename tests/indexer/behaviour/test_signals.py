@@ -25,7 +25,7 @@ from kindred.indexer.behaviour.signals import (
 )
 from kindred.indexer.behaviour.stages import behaviour_stages
 from kindred.indexer.models import Artefact, ModelStore
-from kindred.indexer.stages import run_stages
+from kindred.indexer.stage_run import run_stages
 from kindred.schemas.clock import HOUR
 from kindred.schemas.event import ACTION_CODE, ACTIONS
 from kindred.schemas.model import Gate
