@@ -146,7 +146,8 @@ class Journal:
 
 def _read(path: Path) -> Drawn:
     with np.load(path) as held:
-        names, told = msgspec.json.decode(held["told"].tobytes(), type=tuple[list[str], dict[str, Any]])
+        kind = tuple[list[str], dict[str, Any]]
+        names, told = msgspec.json.decode(held["told"].tobytes(), type=kind)
         return Drawn(
             dict(zip(names, held["ranks"], strict=True)),
             dict(zip(names, held["ndcg"], strict=True)),
