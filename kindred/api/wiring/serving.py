@@ -36,7 +36,8 @@ from kindred.rerank.corpus import corpus_of
 from kindred.rerank.features import FEATURES, SPECIFICATION
 from kindred.rerank.joined_stages import AUCTION
 from kindred.rerank.rule_store import RuleStore
-from kindred.rerank.shadow import ShadowRanker
+from kindred.rerank.shadow import STAGE, ShadowRanker
+from kindred.rerank.tree_walk import process_walk
 from kindred.schemas.clock import micros_now
 from kindred.schemas.errors import ArtefactError, SettingsError
 from kindred.schemas.settings import KindredSettings
@@ -45,6 +46,8 @@ from kindred.schemas.workspace import Workspace
 
 def open_engine(workspace: Workspace, settings: KindredSettings, name: str) -> Service:
     """One serving process's engine; `name` tells its copy of the shard from the others'."""
+    if settings.api.compiled_ranker and ModelStore(workspace.models).current(STAGE) is not None:
+        process_walk().prepare_aside()  # it is there by the time that the index is open
     catalogue = Catalogue.open(workspace.catalogue)
     cache = EncodingCache(workspace.encodings)
     encoders = make_encoders(settings.encoders)
