@@ -51,8 +51,8 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """How often a serving process looks for catalogue changes and new versions."""
     compiled_ranker: bool = True
     """Walk the ranker's trees by compiled code: the same scores in a quarter of LightGBM's time.
-    A process makes it beside its first requests, which LightGBM answers, as it does wherever the
-    code cannot be made."""
+    A process makes it while its index opens; until it is there, and where it cannot be made,
+    LightGBM answers."""
     keys: dict[str, ApiKey] = {}
     """Keys by caller's name."""
 
