@@ -71,8 +71,8 @@ class Tastes:
 
     @classmethod
     def load(cls, arrays: Mapping[str, NDArray[Any]]) -> Tastes:
-        """From its arrays."""
-        return cls(**{name: arrays[name] for name in cls.__slots__})
+        """From its arrays; of early versions, which do not say, nothing is recalled."""
+        return cls(**{name: arrays[name] for name in cls.__slots__ if name in arrays})
 
 
 def user_tastes(interactions: Interactions, now: int, signals: SignalSettings) -> Tastes:

@@ -78,6 +78,14 @@ def test_they_are_kept_and_read_and_may_be_none(tmp_path: Path) -> None:
         assert held(user_tastes(nobody, START + DAY, SIGNALS), "ann") == {}
 
 
+def test_of_early_versions_nothing_is_recalled() -> None:
+    arrays = user_tastes(log(did("ann", Action.VIEW, 3, 0)), START + DAY, SIGNALS).arrays()
+    del arrays["recalled"]
+    early = Tastes.load(arrays)
+    assert set(held(early, "ann")) == {3}
+    assert not early.recalled
+
+
 def visits(draw: np.random.Generator, favourites: int) -> Interactions:
     """Thirty users, five visits each; half of what is viewed is one of a user's favourites."""
     told = []
