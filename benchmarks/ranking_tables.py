@@ -33,9 +33,10 @@ def chorus(found: dict[str, Any], table: Table) -> list[str]:
 
 
 def positions(found: dict[str, Any], table: Table) -> list[str]:
-    """Rankers by click model, users and depth."""
+    """Rankers by way of growing trees, click model, users and depth."""
     rows = [
         (
+            row["trees"],
             row["clicks"],
             row["users of each query"],
             depth,
@@ -51,7 +52,7 @@ def positions(found: dict[str, Any], table: Table) -> list[str]:
         f"{found['queries']['training']} training and {found['queries']['test']} test queries, "
         f"{len(found['seeds'])} seeds, {found['trees']} trees; 95 % bootstrap over seeds."
     )
-    head = ("clicks", "users", "measure", *means, "position − plain", "seeds won")
+    head = ("trees as of", "clicks", "users", "measure", *means, "position − plain", "seeds won")
     return [about, table(head, rows)]
 
 

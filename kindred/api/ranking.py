@@ -22,7 +22,7 @@ from kindred.experiments.ranking.crossover import curve_report
 from kindred.experiments.ranking.curve import MarketCurve, measure_market
 from kindred.experiments.ranking.draws import CODE, Journal
 from kindred.experiments.ranking.judgments import CHORUS, read_chorus
-from kindred.experiments.ranking.positions import CLICKS, SAMPLE, measure_positions
+from kindred.experiments.ranking.positions import CLICKS, GROWERS, SAMPLE, measure_positions
 from kindred.experiments.ranking.query_features import signals_of
 from kindred.experiments.simulated import SIMULATED
 from kindred.indexer.encoders.cache import EncodingCache
@@ -121,7 +121,7 @@ def _positions(
     settings: KindredSettings, progress: Progress, folder: Path, sizes: Sizes
 ) -> dict[str, Any]:
     seeds = [settings.seed + n for n in range(sizes.click_seeds)]
-    total = len(seeds) * len(CLICKS) * len(sizes.users)
+    total = len(seeds) * len(CLICKS) * len(GROWERS) * len(sizes.users)
     with progress.task("learn from simulated clicks", total) as on_seed:
         report = measure_positions(
             folder, seeds=seeds, users=sizes.users, on_seed=on_seed, threads=_threads(settings)

@@ -119,18 +119,18 @@ def print_chorus(found: dict[str, Any]) -> None:
 
 
 def print_positions(found: dict[str, Any]) -> None:
-    """Both click models by number of users."""
+    """Both click models by way of growing trees and number of users."""
     rows = []
     for row in found["rows"]:
         for depth, lead in row["lead"].items():
             means = [row["means"][name][depth] for name in row["means"]]
             wins = f"{row['wins'][depth]:.0%}"
-            rows.append(
-                (row["clicks"], row["users of each query"], depth, *means, signed(lead), wins)
-            )
+            about = (row["trees"], row["clicks"], row["users of each query"])
+            rows.append((*about, depth, *means, signed(lead), wins))
     names = list(found["rows"][0]["means"])
     title = f"LightGBM's sample under simulated clicks, {len(found['seeds'])} seeds"
-    print_table(title, ("clicks", "users", "measure", *names, "position - plain", "wins"), rows)
+    head = ("trees as of", "clicks", "users", "measure", *names, "position - plain", "wins")
+    print_table(title, head, rows)
 
 
 def print_curve(found: dict[str, Any]) -> None:

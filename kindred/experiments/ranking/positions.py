@@ -7,13 +7,15 @@ from the top, may stop at every document. The position-based one looks at rank r
 
 What LightGBM's test asserts, +0.03 NDCG@3, is one draw of one user's clicks on 201 queries; other
 draws of the same clicks scatter about it. So every seed here draws its clicks anew, and the same is
-asked of more users, whose clicks tell more about positions and less about chance.
+asked of more users, whose clicks tell more about positions and less about chance. It is asked with
+the trees of that test, and with the ranker's own ways of growing trees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +41,14 @@ STOPS = 0.2
 BASELINE = 34
 """The feature whose order is shown (ibid.)."""
 TREES = 50
+OWN, TEST = "the ranker", "LightGBM's test"
+"""Whose way of growing trees"""
+GROWERS = (TEST, OWN)
+TEST_PARAMETERS: Mapping[str, Any] = {
+    "objective": "lambdarank", "bagging_freq": 1, "bagging_fraction": 0.9, "min_data_in_leaf": 50,
+    "min_sum_hessian_in_leaf": 5.0, "deterministic": True, "force_row_wise": True, "verbosity": -1,
+}  # fmt: skip
+"""LightGBM's own test"""
 SETTINGS = RankerSettings(learning_rate=0.1, min_data_in_leaf=50, position_regularization=0.0)
 DEPTHS = (3, 10)
 WANTED, WANTED_WINS = 0.03, 0.8
@@ -108,33 +118,56 @@ def with_users(graded: Graded, users: int) -> Graded:
 
 
 def judge(
-    training: Graded, test: Graded, clicks: Clicks, seed: int, threads: int = 0
+    training: Graded, test: Graded, clicks: Clicks, grower: str, seed: int, threads: int = 0
 ) -> dict[str, dict[str, float]]:
-    """NDCG of the test queries by ranker and depth: plain, with `position`, and by true grades."""
+    """NDCG of the test queries by ranker and depth: plain, and with `position`."""
     rng = np.random.default_rng([seed, CLICKS.index(clicks)])
     places = shown_places(training)
     clicked = simulated_clicks(training, places, clicks, rng)
     plain = RankingSet(
         training.features, clicked.astype(np.int8), np.diff(training.offsets), None, None
     )
-    sets = {
-        PLAIN: plain,
-        DEBIASED: replace(plain, positions=places),
-        TRUTH: replace(plain, grades=training.grades),
-    }
-    return {name: _ndcg(given, test, seed, threads) for name, given in sets.items()}
+    sets = {PLAIN: plain, DEBIASED: replace(plain, positions=places)}
+    return {name: ndcg_of(given, test, grower, seed, threads) for name, given in sets.items()}
 
 
-def _ndcg(given: RankingSet, test: Graded, seed: int, threads: int) -> dict[str, float]:
-    names = tuple(f"feature_{i}" for i in range(given.features.shape[1]))
-    ranker = grow_ranker(
-        given, names, SETTINGS, trees=TREES, seed=seed, threads=threads, on_tree=_silent
-    )
-    ranks = tied_ranks(ranker.score(test.features), test.offsets)
+def by_grades(
+    training: Graded, test: Graded, grower: str, seed: int, threads: int = 0
+) -> dict[str, float]:
+    """NDCG of the test queries by depth, learned from true grades: what clicks could teach."""
+    given = RankingSet(training.features, training.grades, np.diff(training.offsets))
+    return ndcg_of(given, test, grower, seed, threads)
+
+
+def ndcg_of(
+    given: RankingSet, test: Graded, grower: str, seed: int, threads: int = 0
+) -> dict[str, float]:
+    """NDCG by depth of the test queries as trees order them that learned from `given`."""
+    if grower == OWN:
+        names = tuple(f"feature_{i}" for i in range(given.features.shape[1]))
+        ranker = grow_ranker(
+            given, names, SETTINGS, trees=TREES, seed=seed, threads=threads, on_tree=_silent
+        )
+        scores = ranker.score(test.features)
+    else:
+        scores = _as_tested(given, test, seed, threads)
+    ranks = tied_ranks(scores, test.offsets)
     return {
         f"NDCG@{k}": float(np.nanmean(shown_ndcg(ranks, test.grades, test.offsets, k)))
         for k in DEPTHS
     }
+
+
+def _as_tested(given: RankingSet, test: Graded, seed: int, threads: int) -> Doubles:
+    """float64[n]: scores by trees grown as LightGBM's own test grows them."""
+    import lightgbm
+
+    data = lightgbm.Dataset(
+        given.features, given.grades, group=given.lengths, position=given.positions
+    )
+    parameters = {**TEST_PARAMETERS, "seed": seed, "num_threads": threads}
+    scores = lightgbm.train(parameters, data, TREES).predict(test.features)
+    return np.asarray(scores, np.float64)
 
 
 def _silent(_: int) -> None:
@@ -149,18 +182,24 @@ def measure_positions(
     on_seed: Callable[[int], None],
     threads: int = 0,
 ) -> dict[str, Any]:
-    """Both click models over the seeds: means, paired leads with intervals, and the verdicts."""
+    """Click models and ways of growing trees over the seeds: means, paired leads with intervals,
+    and the verdicts."""
     training, test = read_sample(folder)
+    truth = {
+        grower: [by_grades(training, test, grower, seed, threads) for seed in seeds]
+        for grower in GROWERS
+    }
     found = []
     for count in users:
         given = with_users(training, count)
-        for model in CLICKS:
+        for grower, model in product(GROWERS, CLICKS):
             leads = []
-            for seed in seeds:
-                leads.append(judge(given, test, model, seed, threads))
+            for seed, best in zip(seeds, truth[grower], strict=True):
+                leads.append({**judge(given, test, model, grower, seed, threads), TRUTH: best})
                 on_seed(1)
             told = summary(leads, np.random.default_rng(seeds[0]))
-            found.append({"clicks": model, "users of each query": count, **told})
+            about = {"trees": grower, "clicks": model, "users of each query": count}
+            found.append({**about, **told})
     return {
         "queries": {"training": len(training.offsets) - 1, "test": len(test.offsets) - 1},
         "seeds": list(seeds),
@@ -199,8 +238,9 @@ def verdict(row: Mapping[str, Any]) -> dict[str, Any]:
     lead, wins = row["lead"]["NDCG@3"], row["wins"]["NDCG@3"]
     users = row["users of each query"]
     return {
-        "claim": f"`position` leads the plain ranker, {row['clicks']} clicks of {users} "
-        f"user{'s' if users > 1 else ''} a query, wins {wins:.0%} of the seeds",
+        "claim": f"`position` leads the plain ranker, trees as of {row['trees']}, "
+        f"{row['clicks']} clicks of {users} user{'s' if users > 1 else ''} a query, wins "
+        f"{wins:.0%} of the seeds",
         "measure": "NDCG@3",
         "difference": lead,
         "wanted": f">= {WANTED:+} and {WANTED_WINS:.0%} wins",
