@@ -79,7 +79,7 @@ def diversity(report: dict[str, Any], table: Table) -> str:
     about = (
         f"{report['queries']:,} sessions after {report['train_until']}, first {report['k']}; "
         f"{report['training_events']:,} events before it; the difference to the order as it is, "
-        "with its 95 % bootstrap interval over visitors."
+        "with its 95 % bootstrap interval over visitors. What moved nothing is left out."
     )
     rows = [
         (
@@ -91,6 +91,7 @@ def diversity(report: dict[str, Any], table: Table) -> str:
             ),
         )
         for row in report["rows"]
+        if not row["difference"] or any(any(d) for d in row["difference"].values())
     ]
     return f"{about}\n\n{table(('arranged by', 'strength', *names), rows)}"
 
