@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from kindred.schemas.errors import SettingsError
-from kindred.schemas.settings import KindredSettings
+from kindred.schemas.settings import FORMULA_OF, KindredSettings
 
 PREFIX = "KINDRED__"
 """What the environment's names begin with; levels are parted by two underscores."""
@@ -45,12 +45,26 @@ def _with_pictures(settings: KindredSettings, path: Path | None) -> KindredSetti
 def _told(path: Path | None, environ: Mapping[str, str]) -> KindredSettings:
     defaults = msgspec.to_builtins(KindredSettings())
     told = _read(path) if path is not None and path.is_file() else {}
-    merged = merge(defaults, told)
+    merged = merge(defaults, _with_formula(told))
     _convert(merged, strict=True, where=str(path))
     ours = environment(environ)
     if not ours:
         return _convert(merged, strict=True, where=str(path))
-    return _convert(merge(merged, ours), strict=False, where="the environment (KINDRED__…)")
+    return _convert(
+        merge(merged, _with_formula(ours)), strict=False, where="the environment (KINDRED__…)"
+    )
+
+
+def _with_formula(told: dict[str, Any]) -> dict[str, Any]:
+    """`told` with the blend's formula where its strength alone is told.
+
+    Files from before there were two have `b`, and a strength never goes unheeded.
+    """
+    blend = told.get("blend")
+    if not isinstance(blend, Mapping) or "formula" in blend:
+        return told
+    named = [formula for strength, formula in FORMULA_OF.items() if strength in blend]
+    return merge(told, {"blend": {"formula": named[0]}}) if len(named) == 1 else told
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -663,13 +663,18 @@ class AuctionSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("`places` must rise")
 
 
+FORMULA_OF = {"a": "expected_value", "b": "power"}
+"""The blend's formula by the setting that is its strength."""
+
+
 class BlendSettings(Settings, frozen=True, kw_only=True):
     """log p̂ + what the ad rate adds + c · log(price / p0) (SPEC §3.8)."""
 
     formula: Literal["expected_value", "power"] = "expected_value"
     """What a rate adds: `expected_value` is log(1 + a · rate · price / p0), a sale and its fee in
     one sum; `power` is b · log(rate / (r0 / e)), and 0 for a rate below that. On simulated markets
-    the former earns more for the same loss of purchases (`kindred evaluate blend`)."""
+    the former earns more for the same loss of purchases (`kindred evaluate blend`). A file that has
+    only `a` or only `b` names the formula by it."""
     a: NonNegative = 0.5
     """For `expected_value`: what a fee of p0 is worth, in sales."""
     b: NonNegative = 0.1
@@ -731,11 +736,13 @@ class DiversitySettings(Settings, frozen=True, kw_only=True):
     near_duplicates: Share = 0.0
     """Keep only the best placed of those whose cosine is at least this in every one of the text and
     image spaces that both are in; 0: do not compare. Encoders take variants of one product for
-    the same, so that a value fits one catalogue alone."""
+    the same, so that a value fits one catalogue alone: on two real ones 0.98 cost 1 % and 38 % of
+    NDCG, and hits, so it is off."""
     category: NonNegative = 0.0
     """What each earlier item of its leaf category costs an item, on the scale of the logarithm of
     the probability: 0.1 makes it compete as if it were bought a tenth less often. `kindred evaluate
-    diversity` says what it costs the order; 0 leaves the order alone."""
+    diversity` says what it costs the order; 0 leaves the order alone. On Amazon Grocery 0.1 costs
+    0.1 % of NDCG and no hits for a category more in every tenth list of six, 0.8 costs hits too."""
     seller: NonNegative = 0.0
     """The same for sellers. `blend.seller_cap` is a bound, this is a price."""
 

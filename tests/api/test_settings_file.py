@@ -18,8 +18,9 @@ from kindred.api.settings_text import (
     toml_value,
     write_settings,
 )
+from kindred.rerank.blend import FORMULAS
 from kindred.schemas.errors import SettingsError
-from kindred.schemas.settings import KindredSettings
+from kindred.schemas.settings import FORMULA_OF, KindredSettings
 
 
 def written(root: Path, text: str) -> Path:
@@ -48,6 +49,31 @@ def test_tables_merge_into_their_defaults(tmp_path: Path) -> None:
     assert settings.recall.sources["text"] == msgspec.structs.replace(before["text"], quota=0)
     assert settings.recall.sources["als"] == before["als"]
     assert settings.signals.weights == defaults.signals.weights | {"click": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("told", "environ", "formula"),
+    [
+        ("", {}, "expected_value"),
+        ("b = 0.0", {}, "power"),
+        ("a = 0.2", {}, "expected_value"),
+        ("a = 0.2\nb = 0.2", {}, "expected_value"),
+        ('formula = "expected_value"\nb = 0.2', {}, "expected_value"),
+        ('formula = "power"', {}, "power"),
+        ("", {"KINDRED__BLEND__B": "0.25"}, "power"),
+        ("b = 0.2", {"KINDRED__BLEND__A": "0.25"}, "expected_value"),
+        ("b = 0.2", {"KINDRED__BLEND__FLOOR": "0.1"}, "power"),
+    ],
+)
+def test_a_strength_told_alone_names_the_formula_that_it_is_of(
+    tmp_path: Path, told: str, environ: dict[str, str], formula: str
+) -> None:
+    settings = load_settings(written(tmp_path, f"[blend]\n{told}\n"), environ)
+    assert settings.blend.formula == formula
+
+
+def test_each_formula_has_the_strength_that_its_settings_name() -> None:
+    assert {told.parameter: name for name, told in FORMULAS.items()} == FORMULA_OF
 
 
 def test_lists_and_tables_in_the_environment_are_json() -> None:
