@@ -11,8 +11,7 @@ from hashlib import blake2b
 import msgspec
 import numpy as np
 
-from kindred.rerank.blend import FORMULAS
-from kindred.schemas.settings import BlendArm, BlendSettings
+from kindred.schemas.settings import FORMULA_OF, BlendArm, BlendSettings
 
 
 def drawn_arm(settings: BlendSettings, decision_id: str) -> BlendArm | None:
@@ -29,9 +28,8 @@ def under(settings: BlendSettings, arm: BlendArm | None) -> BlendSettings:
     """The settings with the arm's strength, and the formula whose strength it is."""
     if arm is None:
         return settings
-    [formula] = [name for name, told in FORMULAS.items() if told.parameter == arm.parameter]
-    strength = {arm.parameter: arm.strength}
-    return msgspec.structs.replace(settings, formula=formula, **strength)
+    formula = FORMULA_OF[arm.parameter]
+    return msgspec.structs.replace(settings, formula=formula, **{arm.parameter: arm.strength})
 
 
 def auction_chance(decision_id: str) -> np.random.Generator:

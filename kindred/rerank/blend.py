@@ -35,8 +35,6 @@ from kindred.schemas.settings import BlendSettings
 class Formula:
     """How a rate enters the order."""
 
-    parameter: str
-    """The setting that is its strength; at 0 the order is that of the probabilities"""
     adds: Callable[[Doubles, Doubles, BlendSettings], Doubles]
     """(rate, its clamped share of the price; price / p0, clamped, NaN unknown) -> float64[n] from 0
     on the log scale; all float64[n]"""
@@ -54,8 +52,8 @@ def _expected_value(rate: Doubles, price: Doubles, settings: BlendSettings) -> D
 
 
 FORMULAS: Mapping[str, Formula] = {
-    "power": Formula("b", _power, of_price=False),
-    "expected_value": Formula("a", _expected_value, of_price=True),
+    "power": Formula(_power, of_price=False),
+    "expected_value": Formula(_expected_value, of_price=True),
 }
 """By the name that `blend.formula` has for it."""
 

@@ -663,8 +663,9 @@ class AuctionSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("`places` must rise")
 
 
-FORMULA_OF = {"a": "expected_value", "b": "power"}
-"""The blend's formula by the setting that is its strength."""
+STRENGTH_OF = {"expected_value": "a", "power": "b"}
+"""The setting that is a formula's strength in the blend."""
+FORMULA_OF = {strength: formula for formula, strength in STRENGTH_OF.items()}
 
 
 class BlendSettings(Settings, frozen=True, kw_only=True):
@@ -701,6 +702,11 @@ class BlendSettings(Settings, frozen=True, kw_only=True):
     sponsored_max: Annotated[int, Meta(ge=0)] = 3
     """Items placed by their ad rate; further ones compete without it."""
     auction: AuctionSettings = AuctionSettings()
+
+    @property
+    def strength(self) -> float:
+        """Of the formula in use; at 0 the order is that of the probabilities."""
+        return float(getattr(self, STRENGTH_OF[self.formula]))
 
     def __post_init__(self) -> None:
         if not self.arms:

@@ -21,7 +21,7 @@ from kindred.retrieval.segments import offsets_of
 from kindred.retrieval.sources import SOURCES
 from kindred.schemas.item import Campaign
 from kindred.schemas.ranking import Candidates
-from kindred.schemas.settings import BlendArm, BlendSettings
+from kindred.schemas.settings import STRENGTH_OF, BlendArm, BlendSettings
 
 OPEN = BlendSettings(formula="power", b=0.25, floor=0.0, seller_cap=0, sponsored_max=100)
 VALUE = msgspec.structs.replace(OPEN, formula="expected_value", a=2.0, p0_minor=1000.0)
@@ -116,7 +116,7 @@ def test_what_a_rate_adds_rises_with_it_from_nothing_and_is_bounded(
     cheap, dear = sorted((price, dearer))
     settings = under(
         msgspec.structs.replace(VALUE, p0_minor=500.0),
-        BlendArm(share=1.0, **{FORMULAS[formula].parameter: strength}),
+        BlendArm(share=1.0, **{STRENGTH_OF[formula]: strength}),
     )
     assert settings.formula == formula
 
@@ -143,7 +143,7 @@ def test_what_a_rate_adds_rises_with_it_from_nothing_and_is_bounded(
     st.data(),
 )  # fmt: skip
 def test_nobody_falls_by_selling_more_or_by_paying_more(formula, strength, entries, data):
-    arm = BlendArm(share=1.0, **{FORMULAS[formula].parameter: strength})
+    arm = BlendArm(share=1.0, **{STRENGTH_OF[formula]: strength})
     settings = under(VALUE, arm)
     p, rates, prices = (list(x) for x in zip(*entries, strict=True))
     at = data.draw(st.integers(0, len(p) - 1))

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from kindred.indexer.columns import Columns
-from kindred.rerank.blend import FORMULAS, blend, sponsored, with_usual_price
+from kindred.rerank.blend import blend, sponsored, with_usual_price
 from kindred.rerank.blend_cost import expected_fee
 from kindred.schemas.ranking import Candidates, Doubles, Mask, Rows
 from kindred.schemas.settings import BlendSettings
@@ -96,8 +96,7 @@ def blended(
     owners = candidates.queries[head]
     entry = _entries(judge.rows, owners, candidates.rows[head], size)
     shape = judge.look.shape
-    strength = getattr(settings, FORMULAS[settings.formula].parameter)
-    return judge.point(family, strength, entry.reshape(shape), paid[head].reshape(shape))
+    return judge.point(family, settings.strength, entry.reshape(shape), paid[head].reshape(shape))
 
 
 def _entries(rows: Rows, owners: Rows, found: Rows, size: int) -> Rows:

@@ -15,7 +15,6 @@ from kindred.experiments.blending.frontier import (
     Sums,
     interval,
 )
-from kindred.rerank.blend import FORMULAS
 from kindred.schemas.settings import BlendSettings
 
 PURCHASES_KEPT = 0.99
@@ -54,13 +53,14 @@ def dominated(sums: Sums, other: str, by: str = POWER) -> dict[str, Any]:
 
 def verdicts(sums: Sums, families: Mapping[str, str], serving: BlendSettings) -> dict[str, Any]:
     """C5 and what follows from it; `families` name what is compared and how it is called."""
-    family = FREE[serving.formula]
-    strength = getattr(serving, FORMULAS[serving.formula].parameter)
     return {
         **{
             f"C5: {sums.of[column].family}, {sums.of[column].strength:g} earns 5 % and more for "
             "1.5 % of NDCG at most": worth(sums, column)
-            for column in (sums.column(POWER, 0.25), *near(sums, family, strength))
+            for column in (
+                sums.column(POWER, 0.25),
+                *near(sums, FREE[serving.formula], serving.strength),
+            )
         },
         **{
             f"C5: the frontier of {name} is concave": concave(sums, name)
