@@ -78,11 +78,11 @@ def ranking(
 ) -> None:
     """Measure the ranker where its answers are known; print verdicts with their intervals.
 
-    chorus: lambdarank against BM25, text similarity and a cross of both on graded judgments, by
-    query, in five folds. positions: LightGBM's own sample under simulated clicks, with and without
-    `position`. curve: binary, graded, pairs and ensemble at 30 to 1,000 purchases on simulated
-    markets, by platform. What is simulated says so. The workspace keeps encodings, markets and the
-    draws that were judged, so that a run that was stopped carries on.
+    chorus: a committee of rankers against BM25, text similarity and crosses of both on graded
+    judgments, by query, in five folds. positions: LightGBM's own sample under simulated clicks,
+    with and without `position`. curve: binary, graded, pairs and ensemble at 30 to 1,000 purchases
+    on simulated markets, by platform. What is simulated says so. The workspace keeps encodings,
+    markets and the draws that were judged, so that a run that was stopped carries on.
     """
     from kindred.api.ranking import SUITES, Sizes, evaluate_ranking
 
