@@ -52,7 +52,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     setup = [(page, b) for page in PAGES for b in page_blocks(page) if b.what == "run first"]
     assert len(setup) == 1, "one page shows how a marketplace gets in"
     page, block = setup[0]
-    run(block, Served(workspace, "nowhere yet"), f"{page.name}:{block.line}", timeout_s=300)
+    run(block, Served(workspace, "nowhere yet"), f"{page.name}:{block.line}", timeout_s=1200)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
