@@ -106,7 +106,7 @@ ENVIRONMENT = {
 
 
 def wait_until_ready(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
+    for _ in range(1200):
         try:
             with urllib.request.urlopen(f"{address}/health/ready", timeout=5):
                 return
