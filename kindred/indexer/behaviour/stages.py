@@ -36,7 +36,7 @@ from kindred.indexer.behaviour.pairs import count_pairs
 from kindred.indexer.behaviour.signals import CODE as SIGNALS_CODE
 from kindred.indexer.behaviour.signals import counted_signals, judged, make_signals, with_weights
 from kindred.indexer.behaviour.tastes import own_and_popular, user_tastes
-from kindred.indexer.behaviour.users import named_users
+from kindred.indexer.behaviour.users import NOBODY, named_users
 from kindred.indexer.models import Artefact
 from kindred.indexer.refresh import refresh_time
 from kindred.indexer.stages import Made, Stage
@@ -46,7 +46,7 @@ from kindred.schemas.ranking import Rows
 from kindred.schemas.settings import KindredSettings, SignalSettings
 
 Maker = Callable[[Mapping[str, Artefact], Progress], Made]
-CODE = 9
+CODE = 10
 """Revision of what these stages do."""
 SIGNALS = "signals"
 """The stage that counts what actions are worth; it comes before `als`, which needs it."""
@@ -252,16 +252,19 @@ class _Makers:
         return Made(arrays=made.arrays(), summary=f"{len(made.by_popularity):,} items with history")
 
     def tastes(self, _: Mapping[str, Artefact], __: Progress) -> Made:
-        """Features read them always; recall does where they have the next item beyond chance."""
-        signals = self.settings.signals
+        """Features read them always; recall does where they have the next item beyond chance.
+
+        Those who are not logged in have none, and none of the questions is theirs.
+        """
+        signals, past = self.settings.signals, self.past
         made = user_tastes(self.log, self.until, signals)
-        users, low = self.past.users, 0.0
-        metrics: dict[str, Any] = {}
-        if len(users) and len(self.questions) >= FEW:
-            rest = without_targets(self.past, self.questions)
-            asked = users[self.past.subject[self.questions.events]]
+        low, metrics = 0.0, dict[str, Any]()
+        who = past.users[past.subject[self.questions.events]] if len(past.users) else past.users
+        known = np.flatnonzero(who != NOBODY)
+        if len(known) >= FEW:
+            rest = without_targets(past, self.questions)
             trial = user_tastes(rest, self.until, signals)
-            own, popular = own_and_popular(rest, self.questions, asked, trial)
+            own, popular = own_and_popular(rest, self.questions.take(known), who[known], trial)
             low = lead(own, popular)[1]
             metrics["next_item"] = {
                 "hit_rate": round(float(own.mean()), 5),

@@ -14,7 +14,7 @@ from kindred.indexer.behaviour.history import History
 from kindred.indexer.behaviour.interactions import Interactions
 from kindred.indexer.behaviour.pairs import PairTable, count_pairs
 from kindred.indexer.behaviour.stages import NAMES, SIGNALS, behaviour_stages, judge
-from kindred.indexer.behaviour.users import UserFactors
+from kindred.indexer.behaviour.users import NOBODY, UserFactors
 from kindred.indexer.models import ModelStore
 from kindred.indexer.stage_run import run_stages
 from kindred.indexer.stages import Made, StageRow
@@ -94,6 +94,16 @@ def test_own_items_are_recalled_where_people_come_back_for_them(
     assert asked["questions"] > 100
     run(store, log, "e2")  # the same, by people who never logged in
     assert not store.load("tastes").arrays["recalled"]
+
+
+def test_own_items_are_judged_by_those_who_have_any(store: ModelStore):
+    log = market()
+    keys = np.where(log.subjects % 7 == 0, log.subjects + 1, NOBODY).astype(np.uint64)
+    rows = run(store, replace(log, users=keys), "e1")  # one in seven is logged in
+    assert store.load("tastes").arrays["recalled"]
+    asked = rows["tastes"].metrics["next_item"]
+    assert asked["hit_rate"] > 0.9
+    assert 100 <= asked["questions"] < rows["pairs"].metrics["next_item"]["questions"] / 5
 
 
 def test_a_log_that_lost_its_sense_does_not_replace_what_is_in_use(store: ModelStore):
