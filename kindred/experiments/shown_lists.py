@@ -177,7 +177,7 @@ def metrics_of(later: Judged, order: Doubles, ks: Sequence[int]) -> Values:
     return {
         RANK: purchase_rank(ranks, later.bought, offsets),
         MRR: purchase_mrr(ranks, later.bought, offsets),
-        **{f"NDCG@{k}": shown_ndcg(ranks, later.labels, offsets, k) for k in ks},
+        **{f"NDCG@{k}": shown_ndcg(order, later.labels, offsets, k) for k in ks},
     }
 
 

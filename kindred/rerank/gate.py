@@ -70,8 +70,8 @@ def compare(
         "rank": {name: _mean(places[name]) for name in ranks},
         "ranker - merge": None if lead is None else [round(x, 4) for x in lead],
         "ndcg@10": {
-            name: _mean(shown_ndcg(rank, part.labels, offsets, 10)[wanted])
-            for name, rank in ranks.items()
+            name: _mean(shown_ndcg(order, part.labels, offsets, 10)[wanted])
+            for name, order in orders.items()
         },
     }
 

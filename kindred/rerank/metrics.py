@@ -95,10 +95,13 @@ def purchase_mrr(ranks: Doubles, bought: Mask, offsets: Rows) -> Doubles:
     return np.where(np.isfinite(best), 1.0 / best, np.nan)
 
 
-def shown_ndcg(ranks: Doubles, labels: NDArray[np.int8], offsets: Rows, k: int) -> Doubles:
-    """float64[L]: NDCG@k of shown lists, NaN where every label is 0 (it would count as 1)."""
+def shown_ndcg(
+    scores: NDArray[np.floating], labels: NDArray[np.int8], offsets: Rows, k: int
+) -> Doubles:
+    """float64[L]: NDCG@k of shown lists by falling score, NaN where every label is 0 (it would
+    count as 1)."""
     gains = np.asarray(GAINS, np.float64)[labels]
-    gained = segment_sum(np.where(ranks <= k, gains / np.log2(ranks + 1.0), 0.0), offsets)
+    gained = segment_sum(gains * tied_discounts(scores, offsets, k), offsets)
     owners = owners_of(offsets)
     order = np.lexsort((-gains, owners))
     places = np.arange(len(order)) - offsets[owners]

@@ -324,9 +324,10 @@ def test_purchase_rank_is_the_mean_place_of_what_was_bought():
     assert ranks.tolist() == [1, 2, 3, 4, 2, 1, 1.5, 1.5, 3]
     np.testing.assert_allclose(purchase_rank(ranks, bought, offsets), [3, np.nan, 1.5])
     np.testing.assert_allclose(purchase_mrr(ranks, bought, offsets), [1 / 2, np.nan, 1 / 1.5])
-    gains = shown_ndcg(ranks, np.array([0, 1, 0, 2, 0, 0, 1, 0, 0], np.int8), offsets, 2)
+    gains = shown_ndcg(scores, np.array([0, 1, 0, 2, 0, 0, 1, 0, 0], np.int8), offsets, 2)
     assert gains[0] == pytest.approx((1 / np.log2(3)) / (3 + 1 / np.log2(3)))
     assert np.isnan(gains[1])
+    assert gains[2] == pytest.approx((1 + 1 / np.log2(3)) / 2)  # as likely first as second
 
 
 def test_where_nothing_is_ever_bought_what_was_acted_on_judges(log: ShownLog):

@@ -117,10 +117,10 @@ def _of(trial: Trial, settings: RankerSettings) -> RankerSettings:
 def judge(ranker: Ranker, later: Judged) -> tuple[Doubles, Doubles]:
     """(purchase rank, NDCG@10) of each later list."""
     offsets = later.lists.offsets
-    ranks = tied_ranks(ranker.score(later.lists.features), offsets)
+    scores = ranker.score(later.lists.features)
     return (
-        purchase_rank(ranks, later.bought, offsets),
-        shown_ndcg(ranks, later.labels, offsets, DEPTH),
+        purchase_rank(tied_ranks(scores, offsets), later.bought, offsets),
+        shown_ndcg(scores, later.labels, offsets, DEPTH),
     )
 
 

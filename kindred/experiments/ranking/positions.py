@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kindred.rerank.lambdamart import RankingSet, grow_ranker
-from kindred.rerank.metrics import shown_ndcg, tied_ranks
+from kindred.rerank.metrics import shown_ndcg
 from kindred.retrieval.segments import offsets_of, owners_of
 from kindred.schemas.errors import InputError
 from kindred.schemas.ranking import Doubles, Floats, Mask, Rows
@@ -151,9 +151,8 @@ def ndcg_of(
         scores = ranker.score(test.features)
     else:
         scores = _as_tested(given, test, seed, threads)
-    ranks = tied_ranks(scores, test.offsets)
     return {
-        f"NDCG@{k}": float(np.nanmean(shown_ndcg(ranks, test.grades, test.offsets, k)))
+        f"NDCG@{k}": float(np.nanmean(shown_ndcg(scores, test.grades, test.offsets, k)))
         for k in DEPTHS
     }
 
