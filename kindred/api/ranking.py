@@ -64,6 +64,8 @@ class Sizes:
     """Draws of the lists to learn from, for each market and size, at most"""
     tuned_draws: int = 1
     """Of these, those whose weights are tuned too"""
+    tuned_up_to: int = 300
+    """Purchases up to which they are: tuning takes thirty rankers"""
     purchases: tuple[int, ...] = (30, 100, 300, 1000)
 
 
@@ -151,8 +153,8 @@ def _curve(
         with progress.task(f"learn from few purchases of market {seed}", total) as on_fit:
             curve = measure_market(
                 parts, settings.ranker, sizes.purchases, seed=seed, draws=sizes.draws,
-                tuned_draws=sizes.tuned_draws, journal=journal, threads=_threads(settings),
-                on_fit=on_fit,
+                tuned_draws=sizes.tuned_draws, tuned_up_to=sizes.tuned_up_to, journal=journal,
+                threads=_threads(settings), on_fit=on_fit,
             )  # fmt: skip
         curves.append(curve)
     return {

@@ -74,6 +74,8 @@ def _compiled() -> Walk | None:
             import numba
 
             walk: Walk = numba.njit(SIGNATURE, nogil=True, cache=kept, error_model="numpy")(_walk)
+            if walk is _walk:
+                raise RuntimeError("numba is told to compile nothing (NUMBA_DISABLE_JIT)")
         except Exception as error:  # a compiler, and files of its own: no answer depends on them
             reason = f"{type(error).__name__}: {error}"
         else:

@@ -698,7 +698,9 @@ class BlendSettings(Settings, frozen=True, kw_only=True):
     floor: Share = 0.3
     """A sponsored item needs at least this share of the probability of the k-th by probability."""
     seller_cap: Annotated[int, Meta(ge=0)] = 2
-    """Items of one seller before everybody else's; further ones come last. 0 is no cap."""
+    """Items of one seller before everybody else's; further ones come last. 0 is no cap, for a shop
+    of its own goods: where sellers are manufacturers (Complete Journey) a cap of 2 cost 3.8 % of
+    NDCG and 1.2 points of hits, one of 3 1.1 % and no hits that showed."""
     sponsored_max: Annotated[int, Meta(ge=0)] = 3
     """Items placed by their ad rate; further ones compete without it."""
     auction: AuctionSettings = AuctionSettings()

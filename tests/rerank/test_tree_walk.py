@@ -103,6 +103,16 @@ def test_without_numba_lightgbm_answers_and_the_log_says_so_once(
     assert "numba" in lines[0]["reason"]
 
 
+def test_the_loop_is_never_walked_as_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("numba.config.DISABLE_JIT", True)
+    walk = TreeWalk()
+    with capture_logs() as lines:
+        walk.prepare()
+    assert walk.compiled is None
+    assert [line["log_level"] for line in lines] == ["warning"]
+    assert "NUMBA_DISABLE_JIT" in lines[0]["reason"]
+
+
 def test_processes_may_compile_at_once_and_what_they_kept_may_be_damaged(
     tmp_path: Path,
 ) -> None:

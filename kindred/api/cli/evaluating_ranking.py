@@ -62,7 +62,11 @@ def rising(context: click.Context, option: click.Parameter, value: str) -> tuple
 )  # fmt: skip
 @click.option(
     "--tuned-draws", type=click.IntRange(0, 100), default=1, show_default=True,
-    help="curve: of these, those whose weights are tuned too, up to 300 purchases.",
+    help="curve: of these, those whose weights are tuned too.",
+)  # fmt: skip
+@click.option(
+    "--tuned-up-to", type=click.IntRange(1), default=300, show_default=True,
+    help="curve: purchases up to which they are; it takes thirty rankers for each draw.",
 )  # fmt: skip
 @report_options
 @click.pass_obj

@@ -23,8 +23,6 @@ from kindred.rerank.training import TooLittle
 from kindred.schemas.ranking import Doubles, Mask
 from kindred.schemas.settings import RankerSettings
 
-TUNED_UP_TO = 300
-"""Purchases up to which weights are tuned: it takes thirty rankers for each draw."""
 RANDOMISED = "randomised"
 UNKEPT = Journal()
 
@@ -68,13 +66,16 @@ def measure_market(
     seed: int,
     draws: int,
     tuned_draws: int = 0,
+    tuned_up_to: int = 300,
     journal: Journal = UNKEPT,
     threads: int = 0,
     on_fit: Callable[[int], None],
 ) -> MarketCurve:
     """All alternatives at every size that the market's training lists hold purchases for.
 
-    A draw that `journal` has is not learned again. TooLittle where no size is reached.
+    Of the first `tuned_draws` weights are tuned too, which takes thirty rankers each, at sizes up
+    to `tuned_up_to`. A draw that `journal` has is not learned again. TooLittle where no size is
+    reached.
     """
     held = int(parts.training.bought.sum())
     later = bought_lists(parts.judging)
@@ -86,7 +87,7 @@ def measure_market(
             drawn = sized(parts, size, np.random.default_rng([seed, size, draw]))
             given, name = (drawn, settings, seed + draw, threads), f"{size}-{draw}"
             found.setdefault(size, []).append(journal.once(name, partial(learn, *given), later))
-            if draw < tuned_draws and size <= TUNED_UP_TO:
+            if draw < tuned_draws and size <= tuned_up_to:
                 one = journal.once(f"{name}-tuned", partial(learn_tuned, *given), later)
                 tuned.setdefault(size, []).append(one)
             on_fit(1)
