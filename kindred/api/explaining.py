@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+import msgspec
 from msgspec import UNSET
 
 from kindred.api.asked_before import AskAgain
@@ -27,7 +28,7 @@ from kindred.schemas.partial import overlaid
 from kindred.schemas.preview import Expected, Preview, PreviewedList, PreviewRequest
 from kindred.schemas.query import SimilarRequest
 from kindred.schemas.rule import fault_in
-from kindred.schemas.settings import DiversitySettings, RecallSettings
+from kindred.schemas.settings import DiversitySettings, RecallSettings, formula_told
 from kindred.schemas.why import LostAt, WhyNot, WhyNotRequest
 
 LISTS = 20
@@ -146,6 +147,10 @@ def tried_funnel(funnel: Funnel, request: PreviewRequest) -> Funnel:
     told, columns = request.settings, funnel.corpus.columns
     recall = overlaid(funnel.recall, told.recall, "$.settings.recall")
     check_recall(recall)
+    blend = overlaid(funnel.blend, told.blend, "$.settings.blend")
+    formula = None if told.blend is UNSET else formula_told(msgspec.to_builtins(told.blend))
+    if formula is not None:
+        blend = msgspec.structs.replace(blend, formula=formula)
     rules = funnel.rules
     if request.rules is not None:
         for at, rule in enumerate(request.rules):
@@ -155,7 +160,7 @@ def tried_funnel(funnel: Funnel, request: PreviewRequest) -> Funnel:
     return replace(
         funnel,
         recall=recall,
-        blend=overlaid(funnel.blend, told.blend, "$.settings.blend"),
+        blend=blend,
         diversity=funnel.diversity
         if told.diversity is UNSET
         else overlaid(

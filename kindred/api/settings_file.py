@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from kindred.schemas.errors import SettingsError
-from kindred.schemas.settings import FORMULA_OF, KindredSettings
+from kindred.schemas.settings import KindredSettings, formula_told
 
 PREFIX = "KINDRED__"
 """What the environment's names begin with; levels are parted by two underscores."""
@@ -58,13 +58,11 @@ def _told(path: Path | None, environ: Mapping[str, str]) -> KindredSettings:
 def _with_formula(told: dict[str, Any]) -> dict[str, Any]:
     """`told` with the blend's formula where its strength alone is told.
 
-    Files from before there were two have `b`, and a strength never goes unheeded.
+    Files from before there were two have `b`.
     """
     blend = told.get("blend")
-    if not isinstance(blend, Mapping) or "formula" in blend:
-        return told
-    named = [formula for strength, formula in FORMULA_OF.items() if strength in blend]
-    return merge(told, {"blend": {"formula": named[0]}}) if len(named) == 1 else told
+    formula = formula_told(blend) if isinstance(blend, Mapping) else None
+    return told if formula is None else merge(told, {"blend": {"formula": formula}})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -56,6 +56,10 @@ class Refreshed(Protocol):
         """µs for which a version is kept."""
 
     @property
+    def keep_refused(self) -> bool:
+        """Whether a version that its gate refused is kept as long."""
+
+    @property
     def start_for(self) -> int:
         """µs after training from nothing for which another version is started from."""
 
@@ -65,14 +69,15 @@ def may_be_kept(
 ) -> bool:
     """Whether a version does for a run at `now` (µs), on these versions of its needs.
 
-    One whose gate refused it is not tried again either, unless there was nothing to train on.
+    One whose gate refused it is not tried again either, unless there was nothing to train on or
+    the stage says otherwise.
     """
     same = all(card.inputs.get(name) == versions[name] for name in stage.needs)
     young = 0 <= now - card.created < stage.keep_for
     return (
         young
         and same
-        and (card.gate.passed or bool(card.files))
+        and (card.gate.passed or (stage.keep_refused and bool(card.files)))
         and only_data_moved(stage, card, seed=seed)
         and _moment(stage.inputs) - _moment(card.inputs) < stage.keep_for
     )

@@ -64,6 +64,8 @@ class Stage:
     """The gate, where it compares with the version in use (None: the first); else Made's own."""
     keep_for: int = 0
     """µs for which the version in use is kept although catalogue and events have moved."""
+    keep_refused: bool = True
+    """Whether one that its gate refused is kept as long; False tries again at every run."""
     start_for: int = 0
     """µs after training from nothing for which training starts from the version in use, or from
     one that its gate refused."""

@@ -112,6 +112,7 @@ def ranker_stages(
         inputs={**inputs, "until": str(until), "features": SPECIFICATION},
         needs=tuple(stage.name for stage in (*needs, *merge)),
         keep_for=refresh_time(settings),
+        keep_refused=False,  # a young shop's next ranker may pass tomorrow
     )
     return [*past, *modules, *merge, ranker]
 

@@ -6,6 +6,7 @@ Read from `<workspace>/kindred.toml`, then from the environment: `KINDRED__API__
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -666,6 +667,15 @@ class AuctionSettings(Settings, frozen=True, kw_only=True):
 STRENGTH_OF = {"expected_value": "a", "power": "b"}
 """The setting that is a formula's strength in the blend."""
 FORMULA_OF = {strength: formula for formula, strength in STRENGTH_OF.items()}
+
+
+def formula_told(blend: Mapping[str, object]) -> str | None:
+    """The formula whose strength a part of the blend's settings names, where it names one alone.
+
+    A strength that somebody tells never goes unheeded.
+    """
+    named = [formula for strength, formula in FORMULA_OF.items() if strength in blend]
+    return named[0] if len(named) == 1 and "formula" not in blend else None
 
 
 class BlendSettings(Settings, frozen=True, kw_only=True):

@@ -334,6 +334,16 @@ def test_a_preview_is_what_an_engine_with_those_settings_would_answer(
     assert found.proposed.ndcg < found.current.ndcg <= 0
 
 
+def test_a_strength_alone_is_tried_by_its_own_formula(url: str):
+    alone = previewed(url, request=SEED, settings={"blend": {"b": 2.0}})
+    named = previewed(url, request=SEED, settings={"blend": {"formula": "power", "b": 2.0}})
+    other = previewed(
+        url, request=SEED, settings={"blend": {"formula": "expected_value", "b": 2.0}}
+    )
+    assert alone.proposed == named.proposed
+    assert other.proposed == other.current != named.proposed
+
+
 def test_a_preview_leaves_no_trace(url: str, workspace: Workspace):
     similar(url, **SEED)
     before = counted(url, workspace)

@@ -145,6 +145,20 @@ def test_a_refused_version_is_not_tried_daily_unless_it_had_nothing_to_learn_fro
     assert days.trained == ["image"]
 
 
+def test_a_refused_version_is_tried_again_where_the_stage_says_so(days: Days):
+    days.passes = False
+    days.run(days.stage("ranker", keep_for=WEEK, keep_refused=False))
+    days.day = 1
+    days.run(days.stage("ranker", keep_for=WEEK, keep_refused=False))
+    assert days.trained == ["ranker"]
+    days.passes = True
+    days.day = 2
+    days.run(days.stage("ranker", keep_for=WEEK, keep_refused=False))
+    days.day = 3
+    row = days.run(days.stage("ranker", keep_for=WEEK, keep_refused=False))["ranker"]
+    assert (row.state, days.trained) == ("kept", [])
+
+
 def test_a_need_without_data_keeps_nobody_from_a_refresh(days: Days):
     def stages() -> tuple[Stage, Stage, Stage]:
         days.arrays = True
