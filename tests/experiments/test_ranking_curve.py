@@ -95,10 +95,10 @@ def test_weights_are_tuned_on_the_same_draw_and_a_journal_carries_on(parts: Part
     pytest.importorskip("optuna", reason="the extra `tune` is not installed")
     settings = msgspec.structs.replace(SETTINGS, trees=4, tune_trials=3)
 
-    def measured() -> MarketCurve:
+    def measured(most: int = 300) -> MarketCurve:
         return measure_market(
-            parts, settings, [12, 300], seed=1, draws=1, tuned_draws=1, threads=1,
-            journal=Journal(tmp_path), on_fit=lambda done: None,
+            parts, settings, [12, 300], seed=1, draws=1, tuned_draws=1, tuned_up_to=most,
+            threads=1, journal=Journal(tmp_path), on_fit=lambda done: None,
         )  # fmt: skip
 
     curve = measured()
@@ -120,6 +120,7 @@ def test_weights_are_tuned_on_the_same_draw_and_a_journal_carries_on(parts: Part
     again = measured()
     assert curve_report([again], seed=1) == report
     assert {n: (tmp_path / n).stat().st_mtime_ns for n in before} == before
+    assert set(measured(most=299).tuned) == {12}
 
 
 def made(effects: dict[int, float], *, market: int) -> MarketCurve:
