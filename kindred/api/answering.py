@@ -143,7 +143,7 @@ class Answering:
         with bundle.live.reading():
             found = preview(
                 request, bundle.funnel, partial(self._prepared, bundle), self.ask_again,
-                bundle.versions, deadline_ms=self.settings.api.deadline_ms,
+                bundle.versions,
             )  # fmt: skip
         return msgspec.structs.replace(found, notes=list(self.settings.notes))
 

@@ -98,13 +98,13 @@ def preview(
     ask_again: AskAgain,
     versions: Mapping[str, str],
     *,
-    deadline_ms: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> Preview:
     """Both answers to one request, or to a sample of logged ones, beside each other.
 
-    A sample is asked again until PATIENCE_S have passed. InputError for settings or rules that
-    could not serve.
+    A sample is asked again until PATIENCE_S have passed. No deadline cuts an answer short here: one
+    that was late and one that was not would differ by that alone. InputError for settings or rules
+    that could not serve.
     """
     until = clock() + PATIENCE_S
     tried = tried_funnel(funnel, request)
@@ -121,7 +121,7 @@ def preview(
             left_out["no time"] = len(requests) - nth
             break
         try:
-            lists.append(_compared(one, decision, funnel, tried, prepare, deadline_ms))
+            lists.append(_compared(one, decision, funnel, tried, prepare))
         except UnknownItem as error:
             if decision is None:
                 raise _below(error, "request") from error
@@ -190,7 +190,6 @@ def _compared(
     funnel: Funnel,
     tried: Funnel,
     prepare: Prepare,
-    deadline_ms: float,
 ) -> PreviewedList:
     k, columns = request.k, funnel.corpus.columns
 
@@ -199,7 +198,7 @@ def _compared(
         # Both draw the same lots.
         beside = replace(made.asked, chance=auction_chance(decision or "preview"))
         queries = made.question.queries
-        ranked = run(made.funnel, queries, k=k, asked=beside, deadline_ms=deadline_ms)
+        ranked = run(made.funnel, queries, k=k, asked=beside)
         return ranked, expected(ranked, columns, made.funnel.blend, k)
 
     (old, current), (new, proposed) = answered(funnel), answered(tried)
