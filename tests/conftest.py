@@ -6,7 +6,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("kindred", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("kindred")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

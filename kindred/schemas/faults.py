@@ -14,6 +14,7 @@ from kindred.schemas.event import Action, EntityKind, Platform, Role
 from kindred.schemas.item import Campaign, Condition, Format, Status
 from kindred.schemas.query import Relation
 from kindred.schemas.rule import RULE_ID, Effect
+from kindred.schemas.settings import STRENGTH_OF
 from kindred.schemas.why import LostAt
 
 T = TypeVar("T")
@@ -49,6 +50,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "campaign": _values(Campaign),
     "campaigns": _values(Campaign),
     "kind": ("radius", "box", "polygon"),
+    "formula": tuple(STRENGTH_OF),
 }
 """Fields with few values, by name: each name means the same in every body."""
 
