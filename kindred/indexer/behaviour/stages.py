@@ -176,6 +176,11 @@ class _Makers:
     def questions(self) -> NextItem:
         return gate_questions(self.past, self.size)
 
+    @cached_property
+    def rest(self) -> Interactions:
+        """The past without the answers to the gates' questions."""
+        return without_targets(self.past, self.questions)
+
     def signals(self, _: Mapping[str, Artefact], progress: Progress) -> Made:
         """What each action is worth, counted; in use where the factors are better by it."""
         given = self.settings.signals
@@ -190,16 +195,16 @@ class _Makers:
 
     def factors(self, signals: SignalSettings, progress: Progress) -> AlsModel:
         """Of everything but the answers to the gates' questions."""
-        past = without_targets(self.past, self.questions)
         chosen = self.settings
-        return train_als(past, self.size, chosen.als, signals, chosen.seed, self.threads, progress)
+        return train_als(
+            self.rest, self.size, chosen.als, signals, chosen.seed, self.threads, progress
+        )
 
     def pairs(self, _: Mapping[str, Artefact], __: Progress, *, forward: bool = False) -> Made:
         chosen = self.settings.pairs
         metrics = {}
         if self.judged:
-            rest = without_targets(self.past, self.questions)
-            trial = count_pairs(rest, self.size, chosen, forward=forward)
+            trial = count_pairs(self.rest, self.size, chosen, forward=forward)
             metrics = _metrics(table_ranks(trial, self.questions))
         table = count_pairs(self.past, self.size, chosen, forward=forward)
         what = "ordered pairs" if forward else "pairs"
@@ -211,11 +216,10 @@ class _Makers:
     def ease(self, _: Mapping[str, Artefact], __: Progress) -> Made:
         """The choices are made at every moment; the gate's figure is that of a trial."""
         chosen = self.settings.ease
-        rest = without_targets(self.past, self.questions)
-        choice, facts = choose(rest, self.questions, self.size, chosen)
+        choice, facts = choose(self.rest, self.questions, self.size, chosen)
         metrics: dict[str, Any] = {"chosen": facts} if facts else {}
         if self.judged:
-            trial = train_ease(rest, self.size, chosen, choice)
+            trial = train_ease(self.rest, self.size, chosen, choice)
             weights = seed_weights(self.questions, recent=choice.recent)
             asked = replace(self.questions, weights=weights)
             metrics |= _metrics(table_ranks(trial.table, asked))
@@ -262,9 +266,9 @@ class _Makers:
         who = past.users[past.subject[self.questions.events]] if len(past.users) else past.users
         known = np.flatnonzero(who != NOBODY)
         if len(known) >= FEW:
-            rest = without_targets(past, self.questions)
-            trial = user_tastes(rest, self.until, signals)
-            own, popular = own_and_popular(rest, self.questions.take(known), who[known], trial)
+            trial = user_tastes(self.rest, self.until, signals)
+            asked = self.questions.take(known)
+            own, popular = own_and_popular(self.rest, asked, who[known], trial)
             low = lead(own, popular)[1]
             metrics["next_item"] = {
                 "hit_rate": round(float(own.mean()), 5),

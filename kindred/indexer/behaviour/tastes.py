@@ -1,7 +1,7 @@
 """What known users cared about: the items that they acted on.
 
 They are their user's side of affinity features, and where people come back for the same, as in a
-grocery, a source of recall: whether they do is asked of the newest visits (`comes_back`).
+grocery, a source of recall: the newest visits tell whether they do (`own_and_popular`).
 
 Kept are rows, not brands and categories: those are read from the catalogue of the moment, whose
 codes and prices may be others than when this was made. Ids are kept as `users.user_key` has them.
